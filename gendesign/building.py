@@ -1,0 +1,200 @@
+"""Objects from configurations, and configurations from objects, without running code from a file.
+
+One dialect everywhere: `{class_path: package.Class, init_args: {...}}`, nested at will. A configuration that
+came with a checkpoint is somebody else's file: it may name only gendesign classes of the kinds that the caller
+expects. Anything else must be trusted by the user, package by package.
+"""
+
+import difflib
+import functools
+import importlib
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from gendesign.errors import ConfigError, TrustError
+
+_Class = TypeVar("_Class", bound=type)
+
+
+class Configurable:
+    """Mixin: an instance remembers the arguments it was built with, so that `describe` can write them down."""
+
+    init_args: dict[str, Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            _record_arguments(cls)
+
+
+def _record_arguments(cls: type) -> None:
+    original = cls.__dict__["__init__"]
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        if type(self) is cls:  # the outermost constructor is the one to repeat, not a parent's
+            bound = signature.bind(self, *args, **kwargs)
+            given = dict(list(bound.arguments.items())[1:])
+            for parameter in signature.parameters.values():
+                if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                    given.update(given.pop(parameter.name, {}))
+            object.__setattr__(self, "init_args", given)
+        original(self, *args, **kwargs)
+
+    cls.__init__ = init  # type: ignore[misc]
+
+
+def describe(value: Any) -> Any:
+    """The configuration that rebuilds `value`.
+
+    Args:
+        value: a `Configurable`, a dataclass-like constant, a container of these, or a plain YAML value.
+
+    Returns:
+        Plain YAML data; `inf` is written as the string ".inf" by YAML itself.
+
+    Raises:
+        ConfigError: the value is an object that does not remember its arguments.
+    """
+    if isinstance(value, Configurable):
+        cls = type(value)
+        arguments = {key: describe(item) for key, item in getattr(value, "init_args", {}).items()}
+        return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": arguments}
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, (str, bool, int, float)) or value is None:
+        return value
+    if isinstance(value, Sequence):
+        return [describe(item) for item in value]
+    if hasattr(value, "__fspath__"):
+        return str(value)
+    raise ConfigError(
+        f"cannot write {type(value).__name__} into a configuration: expected plain values or gendesign "
+        "objects; derive the class from gendesign.building.Configurable"
+    )
+
+
+def build(config: Any, *, kinds: tuple[type, ...] = (), trust: Sequence[str] = ()) -> Any:
+    """Instantiate a configuration, refusing code that nobody trusted.
+
+    Args:
+        config: plain YAML data; every mapping with a `class_path` becomes an object, innermost first.
+        kinds: the base classes that a configuration may name. Empty: any subclass of `Configurable`.
+        trust: top-level packages, besides gendesign, whose classes and functions may be named.
+
+    Returns:
+        The object, or the plain value where `config` names no class.
+
+    Raises:
+        TrustError: a class outside gendesign, or of another kind, is named.
+        ConfigError: an argument that the class does not have, or a value it refuses.
+    """
+    if isinstance(config, Mapping):
+        if "class_path" not in config:
+            return {key: build(item, kinds=kinds, trust=trust) for key, item in config.items()}
+        unknown = set(config) - {"class_path", "init_args"}
+        if unknown:
+            raise ConfigError(f"expected only class_path and init_args, got also {', '.join(sorted(unknown))}")
+        cls = resolve(str(config["class_path"]), kinds=kinds, trust=trust)
+        given = config.get("init_args") or {}
+        if not isinstance(given, Mapping):
+            raise ConfigError(f"init_args of {config['class_path']} must be a mapping, got {given!r}")
+        check_arguments(cls, given)
+        arguments = {key: build(item, kinds=kinds, trust=trust) for key, item in given.items()}
+        try:
+            return cls(**arguments)
+        except TypeError as error:
+            raise ConfigError(f"{config['class_path']}: {error}") from error
+    if isinstance(config, (list, tuple)):
+        return [build(item, kinds=kinds, trust=trust) for item in config]
+    return config
+
+
+def resolve(path: str, *, kinds: tuple[type, ...] = (), trust: Sequence[str] = ()) -> Any:
+    """The class that a dotted path names, if it may be named.
+
+    Args:
+        path: `package.module.Class`.
+        kinds: as in `build`.
+        trust: as in `build`.
+
+    Raises:
+        TrustError: the path leaves gendesign and the trusted packages, or names no class of the allowed kinds.
+        ConfigError: there is no such class.
+    """
+    package = path.partition(".")[0]
+    if package != "gendesign" and package not in trust:
+        raise TrustError(
+            f"the configuration names {path}, code outside gendesign; expected a gendesign class. If you wrote or "
+            f"checked that code, allow it with trust=[{package!r}] (command line: --trust {package})"
+        )
+    value = _import(path)
+    if package == "gendesign":
+        allowed = kinds or (Configurable,)
+        # the class's own module decides: gendesign.run.os.system is not ours although its path begins so
+        ours = isinstance(value, type) and value.__module__.partition(".")[0] == "gendesign"
+        if not (ours and issubclass(value, allowed)):
+            names = ", ".join(kind.__name__ for kind in allowed)
+            raise TrustError(f"the configuration names {path}; expected a gendesign class of kind {names}")
+    return value
+
+
+def _import(path: str) -> Any:
+    module_name, _, rest = path, "", ""
+    while module_name:
+        try:
+            value: Any = importlib.import_module(module_name)
+            break
+        except ModuleNotFoundError as error:
+            if error.name is not None and not module_name.startswith(error.name):
+                raise  # the module exists; something that it imports does not
+            module_name, _, last = module_name.rpartition(".")
+            rest = f"{last}.{rest}" if rest else last
+    else:
+        raise ConfigError(f"no module named {path!r}")
+    for name in filter(None, rest.split(".")):
+        if not hasattr(value, name):
+            near = difflib.get_close_matches(name, [n for n in dir(value) if not n.startswith("_")], n=1)
+            raise ConfigError(f"{path}: {module_name} has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        value = getattr(value, name)
+    return value
+
+
+def check_arguments(cls: Any, given: Mapping[str, Any]) -> None:
+    """Raise ConfigError, naming the nearest valid one, if `given` has an argument that `cls` does not take."""
+    parameters = inspect.signature(cls).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return
+    for key in given:
+        if key not in parameters:
+            near = difflib.get_close_matches(str(key), list(parameters), n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(parameters) or 'nothing'}"
+            raise ConfigError(f"{getattr(cls, '__name__', cls)} has no argument {key!r}; {hint}")
+    missing = [
+        name
+        for name, p in parameters.items()
+        if p.default is p.empty and name not in given and p.kind is not inspect.Parameter.VAR_POSITIONAL
+    ]
+    if missing:
+        raise ConfigError(f"{getattr(cls, '__name__', cls)} needs a value for {', '.join(missing)}")
+
+
+def finite(name: str, value: float, *, above: float = -math.inf, at_least: float = -math.inf) -> float:
+    """Return `value` as a float if it is a finite number in range; otherwise raise a one-line ConfigError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ConfigError(f"{name} must be a finite number, got {value!r}")
+    if value <= above:
+        raise ConfigError(f"{name} must be above {above:g}, got {value:g}")
+    if value < at_least:
+        raise ConfigError(f"{name} must be at least {at_least:g}, got {value:g}")
+    return float(value)
+
+
+def whole(name: str, value: int, *, at_least: int = 1) -> int:
+    """Return `value` if it is an integer of at least `at_least`; otherwise raise a one-line ConfigError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise ConfigError(f"{name} must be a whole number of at least {at_least}, got {value!r}")
+    return value
