@@ -22,6 +22,7 @@ import numpy.typing as npt
 from jaxtyping import Float
 from torch import Tensor
 
+from gendesign.building import Configurable
 from gendesign.errors import DesignError, GendesignError, RewardError, UnsupportedError
 
 
@@ -131,7 +132,7 @@ class Scores:
         return {s: self.status.count(s) for s in Status if s in self.status}
 
 
-class Reward(ABC):
+class Reward(Configurable, ABC):
     """Scores designs; subclasses implement `score` and state what the number means.
 
     Attributes:
@@ -271,12 +272,16 @@ class FunctionReward(Reward):
         self, function: Callable[..., Any], *, name: str = "", unit: str = "", each: bool = False
     ) -> None:
         if not callable(function):
-            raise RewardError(f"FunctionReward needs a function, got {function!r}; name one as my_module.my_function")
+            raise RewardError(
+                f"FunctionReward needs a Python function, got {function!r}; in YAML write function: my_module.my_function "
+                "and load it with load_reward(..., trust=['my_module'])"
+            )
         self.function = function
         self.name = name or getattr(function, "__name__", "function")
         self.unit = unit
         self.each = each
         self.source = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', self.name)}".strip(".")
+        self.init_args = {"function": self.source, "name": name, "unit": unit, "each": each}  # YAML names a function by its path
 
     def score(self, designs: Sequence[str]) -> Any:
         if self.each:
