@@ -1,0 +1,65 @@
+# make design   64 promoters from a fresh clone: sets up .venv, runs, says where to look
+# make test     the same set-up with the developer's tools, then every check
+# make science  the slow tests
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help design test lint types layers pytest science clean
+
+VENV ?= .venv
+OUT ?= outputs/design
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+# the first Python that is new enough; override with `make PYTHON=/path/to/python3.12 ...`
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+  command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+  && { command -v $$p; break; }; done)
+PIP := $(PY) -m pip --disable-pip-version-check -q install -c constraints.txt
+# Without an NVIDIA GPU, PyTorch's own index has a build some gigabytes smaller; it is used if it answers.
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+$(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo "gendesign needs Python 3.11 or newer (with venv); python3 here is: $$(python3 --version 2>&1). Install one, or: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@echo "setting up $(VENV) with $(PYTHON)"
+	@"$(PYTHON)" -m venv $(VENV)
+	@if [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null 2>&1 \
+	  && $(PY) -c 'import urllib.request as u; u.urlopen("$(CPU_INDEX)/torch/", timeout=5)' 2>/dev/null; then \
+	  echo "no NVIDIA GPU found: installing the CPU build of PyTorch"; \
+	  $(PIP) --extra-index-url $(CPU_INDEX) torch || true; fi
+	@touch $@
+
+# a stamp each, so that a second `make` installs nothing
+$(VENV)/.runtime: $(VENV)/.created pyproject.toml constraints.txt
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+design: $(VENV)/.runtime
+	@$(BIN)/gendesign design out=$(OUT) --overwrite
+	@echo "open $(OUT)/report.html; the designs are in $(OUT)/designs.fasta and $(OUT)/designs.csv"
+
+test: lint types layers pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+pytest: $(VENV)/.dev
+	$(PY) -m pytest
+
+science: $(VENV)/.dev
+	$(PY) -m pytest -m slow
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
