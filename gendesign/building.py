@@ -5,6 +5,7 @@ came with a checkpoint is somebody else's file: it may name only gendesign class
 expects. Anything else must be trusted by the user, package by package.
 """
 
+import dataclasses
 import difflib
 import functools
 import importlib
@@ -35,7 +36,7 @@ def _record_arguments(cls: type) -> None:
 
     @functools.wraps(original)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        if type(self) is cls:  # the outermost constructor is the one to repeat, not a parent's
+        if "init_args" not in self.__dict__:  # the outermost constructor is the one to repeat, not a parent's
             bound = signature.bind(self, *args, **kwargs)
             given = dict(list(bound.arguments.items())[1:])
             for parameter in signature.parameters.values():
@@ -61,7 +62,12 @@ def describe(value: Any) -> Any:
     """
     if isinstance(value, Configurable):
         cls = type(value)
-        arguments = {key: describe(item) for key, item in getattr(value, "init_args", {}).items()}
+        given = value.__dict__.get("init_args", {})
+        if dataclasses.is_dataclass(value):  # its constructor is made after the class body: read the fields
+            given = {
+                field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init
+            }
+        arguments = {key: describe(item) for key, item in given.items()}
         return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": arguments}
     if isinstance(value, Mapping):
         return {str(key): describe(item) for key, item in value.items()}
@@ -97,7 +103,9 @@ def build(config: Any, *, kinds: tuple[type, ...] = (), trust: Sequence[str] = (
             return {key: build(item, kinds=kinds, trust=trust) for key, item in config.items()}
         unknown = set(config) - {"class_path", "init_args"}
         if unknown:
-            raise ConfigError(f"expected only class_path and init_args, got also {', '.join(sorted(unknown))}")
+            raise ConfigError(
+                f"expected only class_path and init_args, got also {', '.join(sorted(unknown))}"
+            )
         cls = resolve(str(config["class_path"]), kinds=kinds, trust=trust)
         given = config.get("init_args") or {}
         if not isinstance(given, Mapping):
@@ -158,7 +166,9 @@ def _import(path: str) -> Any:
     for name in filter(None, rest.split(".")):
         if not hasattr(value, name):
             near = difflib.get_close_matches(name, [n for n in dir(value) if not n.startswith("_")], n=1)
-            raise ConfigError(f"{path}: {module_name} has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise ConfigError(
+                f"{path}: {module_name} has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+            )
         value = getattr(value, name)
     return value
 

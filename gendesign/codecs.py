@@ -129,7 +129,9 @@ class SequenceCodec(Codec):
         """
         text = template.ljust(self.length, FREE) if self.variable else template
         if len(text) != self.length:
-            raise DesignError(f"expected a template of {self.length} letters, got {len(template)}: {_short(template)}")
+            raise DesignError(
+                f"expected a template of {self.length} letters, got {len(template)}: {_short(template)}"
+            )
         wrong = sorted(set(text) - self._index.keys() - {FREE})
         if wrong:
             raise DesignError(
@@ -138,7 +140,9 @@ class SequenceCodec(Codec):
         ids = torch.tensor([self._index.get(letter, self.mask_id) for letter in text])
         fixed = ids != self.mask_id
         if bool(fixed.all()):
-            raise DesignError(f"the template fixes every position; mark the positions to design with '{FREE}'")
+            raise DesignError(
+                f"the template fixes every position; mark the positions to design with '{FREE}'"
+            )
         return ids, fixed
 
 

@@ -1,0 +1,1 @@
+"""Diffusion processes: the noise, and the law of its reversal."""
