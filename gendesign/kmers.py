@@ -1,0 +1,222 @@
+"""Words of length k: their spectra, and stretches copied from training sequences.
+
+A spectrum is the frequency of every word of length k over a set of sequences, words in alphabetical order
+of the alphabet given. Two sets resemble each other as much as the Pearson correlation of their spectra,
+
+    r = cov(f, g) / (sd(f) sd(g)),
+
+the comparison used for designed regulatory DNA in "Fine-Tuning Discrete Diffusion Models via Reward
+Optimization" (Wang et al., 2024, arXiv:2410.13643). A stretch of n letters copied from training data shows
+as n - k + 1 consecutive words that all occur there, so looking up words finds copies without alignment.
+
+Letters outside the alphabet break words: no word spans one, nor the gap between two designs.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gendesign.errors import DesignError
+
+Floats = NDArray[np.float64]
+
+MAX_WORDS = 2**22  # a spectrum longer than this (32 MiB) is of no use to anyone
+_UNKNOWN = 255
+# 2^64 / golden ratio: multiplicative (Fibonacci) hashing, Knuth, The Art of Computer Programming, vol. 3
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+def encode_letters(designs: Sequence[str], alphabet: str) -> NDArray[np.uint8]:
+    """All designs in one row of digits, a separator (255) before each one and after the last.
+
+    Args:
+        designs: sequences over `alphabet`, of any lengths; other letters become 255.
+        alphabet: its letters in order, each one byte (Latin-1).
+
+    Returns:
+        digits, shape [sum of lengths + number of designs + 1].
+
+    Raises:
+        DesignError: the alphabet has fewer than two letters, or one twice, or one beyond Latin-1.
+    """
+    if len(set(alphabet)) < max(len(alphabet), 2) or any(not 0 < ord(letter) < 256 for letter in alphabet):
+        raise DesignError(f"an alphabet is at least two different one-byte letters, but came: {alphabet!r}")
+    table = np.full(256, _UNKNOWN, dtype=np.uint8)
+    table[[ord(letter) for letter in alphabet]] = np.arange(len(alphabet))
+    joined = "\0" + "\0".join(designs) + "\0"
+    if not joined.isascii():
+        joined = "".join(letter if ord(letter) < 256 else "\0" for letter in joined)
+    raw = joined.encode("latin-1")
+    digits: NDArray[np.uint8] = table[np.frombuffer(raw, dtype=np.uint8)]
+    return digits
+
+
+def _windows(digits: NDArray[np.uint8], k: int) -> NDArray[np.bool_]:
+    """Which windows of k digits hold letters only; shape [len(digits) - k + 1]."""
+    unknown = np.concatenate([[0], np.cumsum(digits == _UNKNOWN)])
+    return unknown[k:] == unknown[:-k]
+
+
+def kmer_spectrum(
+    designs: Sequence[str], k: int, alphabet: str = "ACGT", *, weights: Sequence[float] | Floats | None = None
+) -> Floats:
+    """Frequency of each word of length k over all designs, overlaps counted.
+
+    Args:
+        designs: sequences; designs shorter than k add nothing.
+        k: word length, at least 1.
+        alphabet: letters in the order of the spectrum.
+        weights: one weight a design (default: 1), e.g. to let every gene count once.
+
+    Returns:
+        frequencies that sum to 1, shape [len(alphabet)**k]; word w has index sum_i digit_i K^(k-1-i).
+
+    Raises:
+        DesignError: no design holds a word of length k, a spectrum too long to use, or weights that do not fit.
+    """
+    size = len(alphabet) ** max(k, 0)
+    if k < 1 or size > MAX_WORDS:
+        raise DesignError(
+            f"word length must be at least 1, with at most {MAX_WORDS} words, but came k={k}: {size}"
+        )
+    digits = encode_letters(designs, alphabet)
+    if len(digits) < k:
+        raise DesignError(f"no design holds a word of k={k} letters over {alphabet!r}: choose a smaller k")
+    valid = _windows(digits, k)
+    codes = np.zeros(len(valid), dtype=np.int64)
+    for offset in range(k):
+        codes = codes * len(alphabet) + digits[offset : offset + len(valid)]
+    spread = None
+    if weights is not None:
+        each = np.asarray(weights, dtype=np.float64)
+        if each.shape != (len(designs),) or not np.all(each >= 0):
+            raise DesignError(f"expected {len(designs)} weights of 0 or more, but came shape {each.shape}")
+        spread = np.repeat(each, [len(design) + 1 for design in designs])
+        spread = np.concatenate([[0.0], spread])[: len(valid)][valid]  # the first digit is a separator
+    counts = np.bincount(codes[valid], weights=spread, minlength=size).astype(np.float64)
+    total = counts.sum()
+    if not total > 0:
+        raise DesignError(f"no design holds a word of k={k} letters over {alphabet!r}: choose a smaller k")
+    return counts / total
+
+
+def spectrum_correlation(a: Floats, b: Floats) -> float:
+    """Pearson correlation of two spectra, in [-1, 1]; NaN where one of them is constant.
+
+    Args:
+        a: frequencies or counts, shape [W].
+        b: the same words, shape [W].
+
+    Returns:
+        the correlation.
+
+    Raises:
+        DesignError: the spectra are of different words.
+    """
+    if a.shape != b.shape or a.ndim != 1:
+        raise DesignError(f"spectra of the same words are compared, but came shapes {a.shape} and {b.shape}")
+    x, y = a - a.mean(), b - b.mean()
+    norm = float(np.sqrt((x @ x) * (y @ y)))
+    return float(np.clip((x @ y) / norm, -1.0, 1.0)) if norm > 0 else float("nan")
+
+
+def _hash_windows(
+    digits: NDArray[np.uint8], k: int, letters: int
+) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
+    """A uint32 for every window of k digits, and which windows hold letters only."""
+    valid = _windows(digits, k)
+    value = np.zeros(len(valid), dtype=np.uint64)
+    exact = letters**k <= 2**32
+    for offset in range(k):
+        digit = digits[offset : offset + len(valid)].astype(np.uint64)
+        value = value * np.uint64(letters) + digit if exact else (value ^ (digit + np.uint64(1))) * _ODD
+        if not exact:
+            value ^= value >> np.uint64(29)  # lets high bits reach low ones, which multiplication never does
+    return (value if exact else value >> np.uint64(32)).astype(np.uint32), valid
+
+
+def hash_kmers(designs: Sequence[str], k: int = 16, alphabet: str = "ACGT") -> NDArray[np.uint32]:
+    """Sorted distinct uint32 hashes of all words of length k.
+
+    The hash is the word's own number, so never wrong, while len(alphabet)**k <= 2**32 (DNA: k <= 16);
+    beyond that two words share one with probability 2^-32.
+
+    Args:
+        designs: sequences of any lengths.
+        k: word length in letters.
+        alphabet: letters in order; a word with any other letter is left out.
+
+    Returns:
+        hashes, sorted, shape [number of distinct hashes].
+
+    Raises:
+        DesignError: the alphabet or k cannot be used.
+    """
+    if k < 1:
+        raise DesignError(f"word length must be at least 1, but came k={k}")
+    digits = encode_letters(designs, alphabet)
+    if len(digits) < k:
+        return np.empty(0, dtype=np.uint32)
+    hashes, valid = _hash_windows(digits, k, len(alphabet))
+    return np.unique(hashes[valid])
+
+
+def _known_windows(
+    designs: Sequence[str], hashes: NDArray[np.uint32], k: int, alphabet: str
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.int64]]:
+    """For every window: does it hold letters only, does training hold it, and where each design starts."""
+    digits = encode_letters(designs, alphabet)
+    starts = np.cumsum([1] + [len(design) + 1 for design in designs])
+    digits = np.concatenate([digits, np.full(k, _UNKNOWN, dtype=np.uint8)])  # a window starts at every digit
+    codes, valid = _hash_windows(digits, k, len(alphabet))
+    place = np.minimum(np.searchsorted(hashes, codes), max(len(hashes) - 1, 0))
+    known = valid & (hashes[place] == codes) if len(hashes) else np.zeros_like(valid)
+    return valid, known, starts
+
+
+def copied_fraction(
+    designs: Sequence[str], hashes: NDArray[np.uint32], *, k: int = 16, alphabet: str = "ACGT"
+) -> Floats:
+    """Fraction of each design's words of length k that occur in the training data.
+
+    Args:
+        designs: sequences of any lengths.
+        hashes: sorted hashes of the training data's words, from `hash_kmers` with the same k and alphabet.
+        k: word length in letters.
+        alphabet: letters in order.
+
+    Returns:
+        fractions in [0, 1], shape [len(designs)]; NaN for a design without a word of length k.
+    """
+    valid, known, starts = _known_windows(designs, hashes, k, alphabet)
+    if not len(designs):
+        return np.empty(0, dtype=np.float64)
+    words, copied = (np.add.reduceat(flags, starts[:-1], dtype=np.float64) for flags in (valid, known))
+    return np.divide(copied, words, out=np.full(len(designs), np.nan), where=words > 0)
+
+
+def longest_copied(
+    designs: Sequence[str], hashes: NDArray[np.uint32], *, k: int = 16, alphabet: str = "ACGT"
+) -> NDArray[np.int64]:
+    """Longest stretch of each design that the training data may hold, in letters.
+
+    It is the longest run of consecutive known words, plus k - 1. The words of one run may come from
+    different training sequences, so the figure is an upper bound on the longest copied stretch.
+
+    Args:
+        designs: sequences of any lengths.
+        hashes: sorted hashes of the training data's words, from `hash_kmers` with the same k and alphabet.
+        k: word length; stretches shorter than this are not seen.
+        alphabet: letters in order.
+
+    Returns:
+        lengths in letters, shape [len(designs)]; 0 where no stretch of k letters or more is known.
+    """
+    _, known, starts = _known_windows(designs, hashes, k, alphabet)
+    if not len(designs):
+        return np.empty(0, dtype=np.int64)
+    place = np.arange(len(known))
+    run = place - np.maximum.accumulate(np.where(known, -1, place))  # a separator ends every run
+    longest = np.maximum.reduceat(run, starts[:-1])
+    return np.where(longest > 0, longest + k - 1, 0).astype(np.int64)

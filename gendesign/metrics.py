@@ -1,0 +1,247 @@
+"""What is measured of a set of designs: likeness, diversity, novelty, and how sure the figures are.
+
+Spectra and copied stretches come from `gendesign.kmers`, comparison with natural sequences from
+`gendesign.reference`; both are offered here under one name. Distances are fractions of a sequence in [0, 1].
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gendesign.errors import DesignError
+from gendesign.kmers import (
+    Floats,
+    copied_fraction,
+    hash_kmers,
+    kmer_spectrum,
+    longest_copied,
+    spectrum_correlation,
+)
+from gendesign.reference import PERCENTILES, Reference, novelty
+from gendesign.reference_builder import build_reference
+
+__all__ = [
+    "PERCENTILES",
+    "Reference",
+    "bootstrap_interval",
+    "build_reference",
+    "copied_fraction",
+    "diverse_subset",
+    "gc_content",
+    "hash_kmers",
+    "kmer_spectrum",
+    "longest_copied",
+    "longest_run",
+    "mean_pairwise_distance",
+    "novelty",
+    "pairwise_distance",
+    "percentile_of",
+    "spectrum_correlation",
+    "unique_fraction",
+]
+
+
+def pairwise_distance(designs: Sequence[str]) -> Floats:
+    """Distances between all designs.
+
+    Designs of one length: the fraction of positions that differ (Hamming). Otherwise the edit distance
+    (Levenshtein: insertions, deletions, substitutions) divided by the longer design's length.
+
+    Args:
+        designs: B strings over any letters.
+
+    Returns:
+        distances in [0, 1], shape [B, B], symmetric with a zero diagonal.
+
+    Reference:
+        V. Levenshtein, "Binary codes capable of correcting deletions, insertions and reversals", 1966.
+    """
+    num = len(designs)
+    codes, lengths = _letter_codes(designs)
+    distances = np.zeros((num, num))
+    if num < 2 or not lengths.max():
+        return distances
+    if (lengths == lengths[0]).all():
+        # matches counted letter by letter are matrix products of one-hot positions: no [B, B, L] array
+        for letter in np.unique(codes):
+            here = (codes == letter).astype(np.float32)
+            distances += here @ here.T
+        return 1.0 - distances / lengths[0]
+    first, second = np.triu_indices(num, 1)
+    for start in range(0, len(first), 8192):
+        a, b = first[start : start + 8192], second[start : start + 8192]
+        edits = _levenshtein(codes[a], lengths[a], codes[b], lengths[b])
+        distances[a, b] = distances[b, a] = edits / np.maximum(1, np.maximum(lengths[a], lengths[b]))
+    return distances
+
+
+def _letter_codes(designs: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Code points, padded with -1, shape [B, L], and lengths, shape [B]."""
+    lengths = np.array([len(design) for design in designs], dtype=np.int64)
+    codes = np.full((len(designs), int(lengths.max(initial=0))), -1, dtype=np.int32)
+    flat = np.frombuffer("".join(designs).encode("utf-32-le", errors="surrogatepass"), dtype=np.int32)
+    codes[np.arange(codes.shape[1]) < lengths[:, None]] = flat
+    return codes, lengths
+
+
+def _levenshtein(
+    a: NDArray[np.int32], a_length: NDArray[np.int64], b: NDArray[np.int32], b_length: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """Edit distances of P pairs at once; one row of the dynamic programme for all of them a step."""
+    place = np.arange(b.shape[1] + 1, dtype=np.int32)
+    row = np.tile(place, (len(a), 1))
+    result = row[np.arange(len(a)), b_length]
+    for i in range(a.shape[1]):
+        best = np.empty_like(row)
+        best[:, 0] = i + 1
+        best[:, 1:] = np.minimum(row[:, 1:] + 1, row[:, :-1] + (b != a[:, i : i + 1]))
+        row = np.minimum.accumulate(best - place, axis=1) + place  # insertions: best[j'] + (j - j'), j' <= j
+        done = a_length == i + 1
+        result[done] = row[done, b_length[done]]
+    return result
+
+
+def mean_pairwise_distance(designs: Sequence[str]) -> float:
+    """Mean of `pairwise_distance` over pairs of different designs; NaN for fewer than two.
+
+    Args:
+        designs: strings over any letters.
+
+    Returns:
+        the mean, in [0, 1].
+    """
+    num = len(designs)
+    return float(pairwise_distance(designs).sum() / (num * (num - 1))) if num > 1 else float("nan")
+
+
+def unique_fraction(designs: Sequence[str]) -> float:
+    """Distinct designs over all designs; NaN for none."""
+    return len(set(designs)) / len(designs) if designs else float("nan")
+
+
+def gc_content(designs: Sequence[str]) -> Floats:
+    """Fraction of G and C in each design, shape [B]; NaN for an empty one."""
+    count = [sum(map(design.upper().count, "GC")) / len(design) if design else np.nan for design in designs]
+    return np.array(count, dtype=np.float64)
+
+
+def longest_run(designs: Sequence[str]) -> NDArray[np.int64]:
+    """Length of each design's longest run of one letter, shape [B]."""
+    codes, _ = _letter_codes(designs)
+    longest = np.zeros(len(designs), dtype=np.int64)
+    run = np.zeros(len(designs), dtype=np.int64)
+    for i in range(codes.shape[1]):
+        same = codes[:, i] == codes[:, i - 1] if i else np.zeros(len(designs), dtype=bool)
+        run = np.where(codes[:, i] < 0, 0, np.where(same, run + 1, 1))
+        longest = np.maximum(longest, run)
+    return longest
+
+
+def percentile_of(values: Floats, quantiles: Floats) -> Floats:
+    """Percentile of values in a population known by its quantiles, linear between them.
+
+    Args:
+        values: any shape; NaN stays NaN.
+        quantiles: the population's values at percentiles 0, 1, ..., 100, shape [101].
+
+    Returns:
+        percentiles in [0, 100], shape of `values`: the fraction of the population below, in per cent.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    below = np.interp(values, quantiles, PERCENTILES)
+    return np.where(np.isnan(values), np.nan, below)
+
+
+def bootstrap_interval(
+    values: Floats,
+    statistic: Callable[..., Floats] = np.median,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a statistic of independent values.
+
+    Args:
+        values: shape [n]; NaN are left out.
+        statistic: called with an array of shape [resamples, n] and `axis=1`.
+        level: coverage aimed at, in (0, 1).
+        resamples: number of resamples.
+        seed: of the resampling.
+
+    Returns:
+        lower and upper end; NaN where no value is left.
+
+    Reference:
+        B. Efron, "Bootstrap methods: another look at the jackknife", 1979.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    drawn = statistic(values[rng.integers(len(values), size=(resamples, len(values)))], axis=1)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def diverse_subset(
+    values: Floats, designs: Sequence[str], n: int, *, diversity: float = 0.5, maximise: bool = True
+) -> NDArray[np.int64]:
+    """Choose up to n designs that score well and differ from each other: maximal marginal relevance.
+
+    The best design comes first. Then, again and again, the design i with the largest
+
+        (1 - diversity) rank_i + diversity min_{j chosen} d_ij / max d
+
+    where rank_i in [0, 1] is the design's rank by value among the candidates (1 for the best; equal values
+    share a rank) and d is `pairwise_distance`. Ties go to the earlier design. Designs with a NaN value and
+    copies of a design already chosen are never chosen, so fewer than n may come back.
+
+    Args:
+        values: one value a design, any unit; NaN excludes.
+        designs: B strings.
+        n: how many to choose, at least 1.
+        diversity: 0 ranks by value alone, 1 spreads as far as possible.
+        maximise: whether larger values are better.
+
+    Returns:
+        indices of the chosen designs, in the order of choice, shape [at most n].
+
+    Raises:
+        DesignError: n < 1, `diversity` outside [0, 1], or values and designs of different number.
+
+    Reference:
+        J. Carbonell and J. Goldstein, "The use of MMR, diversity-based reranking", SIGIR 1998; with
+        diversity=1 it is the 2-approximation of max-min dispersion of Ravi, Rosenkrantz and Tayi, 1994.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if n < 1:
+        raise DesignError(f"expected to choose at least 1 design, but came n={n}")
+    if not 0 <= diversity <= 1:
+        raise DesignError(f"diversity must be in [0, 1], but came {diversity}")
+    if values.shape != (len(designs),):
+        raise DesignError(
+            f"expected one value for each of {len(designs)} designs, but came shape {values.shape}"
+        )
+    values = values if maximise else -values
+    best: dict[str, int] = {}
+    for i in np.flatnonzero(~np.isnan(values)).tolist():
+        if designs[i] not in best or values[i] > values[best[designs[i]]]:
+            best[designs[i]] = i
+    left = sorted(best.values())
+    if not left:
+        return np.empty(0, dtype=np.int64)
+    levels, order = np.unique(values[left], return_inverse=True)
+    rank = order / max(len(levels) - 1, 1)
+    distances = pairwise_distance([designs[i] for i in left])
+    distances /= max(float(distances.max()), 1e-12)
+    chosen = [int(rank.argmax())]
+    nearest = distances[chosen[0]].copy()
+    while len(chosen) < min(n, len(left)):
+        gain = (1 - diversity) * rank + diversity * nearest
+        gain[chosen] = -np.inf
+        chosen.append(int(gain.argmax()))
+        nearest = np.minimum(nearest, distances[chosen[-1]])
+    return np.array(left)[chosen]
