@@ -1,0 +1,93 @@
+"""The training verbs: gendesign fit | validate | test --config FILE, a LightningCLI.
+
+A YAML file names module, data, callbacks and loggers by class_path and init_args; every value can be overridden on the command
+line. A run that was killed is resumed by giving the same command again: the shipped configs say `ckpt_path: last`. Checkpoints
+are read without unpickling code.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from gendesign.errors import ConfigError, GendesignError
+
+VERBS = ("fit", "validate", "test")
+
+
+class TrainingCLI(LightningCLI):
+    """LightningCLI with `--init`, safe reading of checkpoints and a `--threads` of the CPU."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The three verbs."""
+        data = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule", "weights_only"}
+        return dict.fromkeys(VERBS, data)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Arguments beside Lightning's."""
+        parser.add_argument(
+            "--init", type=str, default=None, help="start from these pretrained weights: a shipped name, a folder or a hub id"
+        )
+        parser.add_argument("--threads", type=int, default=None, help="CPU threads of PyTorch")
+
+    def before_instantiate_classes(self) -> None:
+        """Threads are set before anything computes."""
+        threads = self._get(self.config, "threads")
+        if threads is not None:
+            torch.set_num_threads(threads)
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        given = super()._prepare_subcommand_kwargs(subcommand) | {"weights_only": True}
+        init = self._get(self.config, "init")
+        if init is not None:
+            self._take_weights(init)
+            if subcommand != "fit":
+                given["ckpt_path"] = None
+        return given
+
+    def _take_weights(self, init: str) -> None:
+        from gendesign.backbone import Backbone, load_backbone
+
+        if not isinstance(self.model, Backbone):
+            raise ConfigError(f"--init continues a backbone; the config's model is a {type(self.model).__name__}")
+        self.model.load_weights(load_backbone(init))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a training verb.
+
+    Args:
+        argv: the command line from the verb on, such as ["fit", "--config", "configs/train/dna_yeast_promoter.yaml"].
+
+    Returns:
+        The exit code.
+
+    Raises:
+        GendesignError: anything that the user can mend.
+    """
+    TrainingCLI(
+        LightningModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        save_config_kwargs={"overwrite": True},
+        args=list(argv),
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except GendesignError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,133 @@
+"""What every denoiser network shares: the input embedding, the conditioning vector, and their checks.
+
+A denoiser maps a partly masked sequence x_t to logits over the K clean tokens at every position. It accepts token ids
+(0..K, where K is MASK) or relaxed one-hots over the K+1 tokens: a row of the embedding matrix is then replaced by a
+mixture of rows, so that ids and their one-hots give the same logits and a gradient reaches a relaxed input. The network
+knows neither the noise process, nor the domain, nor the reward.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gendesign.building import Configurable
+from gendesign.errors import ConfigError
+
+
+class Denoiser(Configurable, nn.Module):
+    """Base class of the networks in this folder.
+
+    Args:
+        vocab_size: K, the number of clean tokens; the input has one more, MASK.
+        width: number of channels.
+        time_conditioned: whether the network sees the time t (it need not for masked diffusion).
+        cond_dim: length of the vector `cond` that a conditional network takes; 0 for none.
+    """
+
+    def __init__(self, vocab_size: int, width: int, *, time_conditioned: bool = False, cond_dim: int = 0) -> None:
+        super().__init__()
+        if vocab_size < 2 or width < 2 or cond_dim < 0:
+            raise ConfigError(
+                f"a denoiser needs vocab_size >= 2, width >= 2 and cond_dim >= 0; got {vocab_size}, {width}, {cond_dim}"
+            )
+        self.vocab_size = vocab_size
+        self.width = width
+        self.time_conditioned = time_conditioned
+        self.cond_dim = cond_dim
+        self.embedding = nn.Parameter(torch.randn(vocab_size + 1, width))
+        self.time_mlp = TimeEmbedding(width) if time_conditioned else None
+        self.cond_mlp = nn.Linear(cond_dim, width) if cond_dim else None
+
+    @abstractmethod
+    def forward(
+        self,
+        x: Int[Tensor, "B L"] | Float[Tensor, "B L K1"],
+        t: Float[Tensor, " B"] | None = None,
+        cond: Float[Tensor, "B D"] | None = None,
+        mask: Bool[Tensor, "B L"] | None = None,
+    ) -> Float[Tensor, "B L K"]:
+        """Logits over the K clean tokens at every position.
+
+        Args:
+            x: token ids in 0..K, K being MASK, or relaxed one-hots over the K+1 tokens.
+            t: time of each sequence in [0, 1]; only a time-conditioned network reads it, and it must then be given.
+            cond: what the sequences are conditioned on; must be given exactly when the network has a `cond_dim`.
+            mask: True at real positions. Padding (False) does not influence the logits of real positions.
+
+        Returns:
+            unnormalised log-probabilities.
+
+        Raises:
+            ConfigError: an input has the wrong shape or kind, or is missing.
+        """
+
+    def embed(self, x: Int[Tensor, "B L"] | Float[Tensor, "B L K1"]) -> Float[Tensor, "B L C"]:
+        """Rows of the embedding matrix for ids, mixtures of its rows for relaxed one-hots."""
+        if x.is_floating_point():
+            if x.ndim != 3 or x.shape[-1] != self.vocab_size + 1:
+                raise ConfigError(
+                    f"relaxed input must be [batch, length, {self.vocab_size + 1}] (the clean tokens and MASK); "
+                    f"got {list(x.shape)}"
+                )
+            return x.to(self.embedding.dtype) @ self.embedding
+        if x.ndim != 2:
+            raise ConfigError(f"token ids must be [batch, length]; got {list(x.shape)}")
+        return functional.embedding(x, self.embedding)
+
+    def condition(
+        self, batch: int, t: Float[Tensor, " B"] | None, cond: Float[Tensor, "B D"] | None
+    ) -> Float[Tensor, "B C"] | None:
+        """The vector that modulates every block: of the time and of `cond`; None where the network takes neither."""
+        vector: Tensor | None = None
+        if self.time_mlp is not None:
+            if t is None:
+                raise ConfigError("this network is time-conditioned: give t, one time in [0, 1] per sequence")
+            if t.shape != (batch,):
+                raise ConfigError(f"t must hold one time for each of the {batch} sequences; got {list(t.shape)}")
+            vector = self.time_mlp(t.to(self.embedding.dtype))
+        if (cond is None) != (self.cond_mlp is None):
+            raise ConfigError(
+                "this network takes no cond; build it with cond_dim=..."
+                if self.cond_mlp is None
+                else f"this network is conditional: give cond of shape [batch, {self.cond_dim}]"
+            )
+        if self.cond_mlp is not None and cond is not None:
+            if cond.shape != (batch, self.cond_dim):
+                raise ConfigError(f"cond must be [{batch}, {self.cond_dim}]; got {list(cond.shape)}")
+            projected = self.cond_mlp(cond.to(self.embedding.dtype))
+            vector = projected if vector is None else vector + projected
+        return vector
+
+    @property
+    def is_modulated(self) -> bool:
+        """Whether blocks receive a conditioning vector."""
+        return self.time_conditioned or self.cond_dim > 0
+
+
+class TimeEmbedding(nn.Module):
+    """Sines and cosines of t at geometrically spaced frequencies, then a two-layer perceptron.
+
+    Args:
+        width: length of the embedding.
+        max_frequency: the highest angular frequency; times closer than about 1 / max_frequency look alike.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, width: int, max_frequency: float = 1000.0) -> None:
+        super().__init__()
+        half = width // 2
+        self.register_buffer("frequencies", torch.exp(torch.linspace(0.0, math.log(max_frequency), half)), False)
+        self.mlp = nn.Sequential(nn.Linear(2 * half, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, t: Float[Tensor, " B"]) -> Float[Tensor, "B C"]:
+        """Embed a time for each sequence."""
+        angles = t[:, None] * self.frequencies
+        embedded: Tensor = self.mlp(torch.cat([angles.sin(), angles.cos()], dim=-1))
+        return embedded
