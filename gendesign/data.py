@@ -12,7 +12,6 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -93,7 +92,7 @@ class SequenceDataModule(LightningDataModule):
         eval_batch_size: int = 512,
         eval_rows_per_value: int | None = None,
         seed: int = 0,
-        bad_rows: Literal["drop", "error"] = "drop",
+        bad_rows: str = "drop",
         trim: tuple[str, str] | None = None,
     ) -> None:
         super().__init__()
