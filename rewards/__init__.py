@@ -1,0 +1,75 @@
+"""Rewards: what designs are steered toward. Everything is imported at first use."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gendesign.rewards.base import DifferentiableReward, FunctionReward, Reward, Scores, Status
+    from gendesign.rewards.catalog import build_reward, list_rewards, load_reward
+    from gendesign.rewards.composition import Difference, LowerConfidenceBound, Product, Threshold, WeightedSum
+    from gendesign.rewards.dna import GCContent
+    from gendesign.rewards.motifs import MaxMotifScore, MotifCount
+    from gendesign.rewards.predicted import PredictedReward
+    from gendesign.rewards.predictors import Predictor, load_predictor
+    from gendesign.rewards.synthesis import SynthesisProblems
+    from gendesign.rewards.workers import TimedReward
+
+_HOME = {
+    "DifferentiableReward": "base",
+    "FunctionReward": "base",
+    "Reward": "base",
+    "Scores": "base",
+    "Status": "base",
+    "build_reward": "catalog",
+    "list_rewards": "catalog",
+    "load_reward": "catalog",
+    "Difference": "composition",
+    "LowerConfidenceBound": "composition",
+    "Product": "composition",
+    "Threshold": "composition",
+    "WeightedSum": "composition",
+    "GCContent": "dna",
+    "MaxMotifScore": "motifs",
+    "MotifCount": "motifs",
+    "PredictedReward": "predicted",
+    "Predictor": "predictors",
+    "load_predictor": "predictors",
+    "SynthesisProblems": "synthesis",
+    "TimedReward": "workers",
+}
+
+__all__ = [
+    "DifferentiableReward",
+    "Difference",
+    "FunctionReward",
+    "GCContent",
+    "LowerConfidenceBound",
+    "MaxMotifScore",
+    "MotifCount",
+    "PredictedReward",
+    "Predictor",
+    "Product",
+    "Reward",
+    "Scores",
+    "Status",
+    "SynthesisProblems",
+    "Threshold",
+    "TimedReward",
+    "WeightedSum",
+    "build_reward",
+    "list_rewards",
+    "load_predictor",
+    "load_reward",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

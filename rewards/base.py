@@ -14,11 +14,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -26,16 +27,13 @@ from gendesign.building import Configurable
 from gendesign.errors import DesignError, GendesignError, RewardError, UnsupportedError
 
 
-class Status(str, Enum):  # StrEnum needs Python 3.11
+class Status(StrEnum):
     """How the scoring of one design ended; the later in this list, the worse."""
 
     OK = "OK"
     INVALID = "INVALID"  # the reward cannot read the design, or a constraint excludes it
     FAILED = "FAILED"  # the reward raised, died, or returned no finite number
     TIMED_OUT = "TIMED_OUT"  # the reward did not answer in time
-
-    def __str__(self) -> str:
-        return self.value
 
     @property
     def severity(self) -> int:
@@ -176,6 +174,16 @@ class Reward(Configurable, ABC):
             f"reward {self.label!r} is not differentiable; use a method that needs no gradient (SVDD, BestOfN), or a differentiable reward"
         )
 
+    def relaxed_moments(
+        self, x: Float[Tensor, "B L K"]
+    ) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"] | None]:
+        """`relaxed`, and its standard deviation where the reward knows one."""
+        return self.relaxed(x), None
+
+    def to(self, device: str | torch.device) -> Reward:
+        """Move what the reward computes with to a device; nothing to move by default."""
+        return self
+
     @property
     def label(self) -> str:
         """The reward's name, or that of its class."""
@@ -269,7 +277,7 @@ class FunctionReward(Reward):
     """
 
     def __init__(
-        self, function: Callable[..., Any], *, name: str = "", unit: str = "", each: bool = False
+        self, function: Callable[..., Any] | str, *, name: str = "", unit: str = "", each: bool = False
     ) -> None:
         if not callable(function):
             raise RewardError(

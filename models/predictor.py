@@ -1,0 +1,128 @@
+"""Networks that predict measurements from a sequence; ensembles of them are learned rewards.
+
+    stem convolution (motif detectors) -> residual convolutions with pooling between them -> dense layers that keep the position
+
+The first kernels are long enough to be motif detectors; what is pooled is position within a few letters only, since where a motif lies
+in a promoter matters. Input are (relaxed) one-hots, with zeros at padding, so that the network has a gradient and padding has no weight.
+
+Reference: Kelley, Snoek and Rinn, "Basset: learning the regulatory code of the accessible genome with deep convolutional
+neural networks" (2016, Genome Research 26:990); Rafi et al., "A community effort to optimize sequence-based deep learning
+models of gene regulation" (2024, Nature Biotechnology).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gendesign.building import Configurable, finite, whole
+from gendesign.errors import ConfigError
+
+
+class SequencePredictor(Configurable, nn.Module):
+    """Base class: (relaxed) one-hots to numbers.
+
+    Attributes:
+        num_letters: A, letters of the alphabet (padding is not one).
+        length: L, positions of the longest sequence.
+        num_targets: n, numbers predicted at once.
+    """
+
+    num_letters: int
+    length: int
+    num_targets: int
+
+    @abstractmethod
+    def forward(self, x: Float[Tensor, "B L A"]) -> Float[Tensor, "B n"]:
+        """Predict from one-hots; a padded position is a row of zeros.
+
+        Raises:
+            ConfigError: `x` is not [batch, length, num_letters].
+        """
+
+
+class ConvPredictor(SequencePredictor):
+    """Convolutional network with dense layers on top.
+
+    Args:
+        num_letters: A, letters of the alphabet.
+        length: L, positions of the longest sequence.
+        num_targets: n, numbers predicted at once.
+        width: channels.
+        stem_kernel: odd width of the first convolution, in positions.
+        kernel_size: odd width of the others, in (pooled) positions.
+        depth: residual blocks.
+        poolings: how many times positions are halved: once after the stem, then after each block.
+        hidden: width of the dense layer.
+        dropout: probability of zeroing a dense input in training (channels of blocks: half of it).
+
+    Raises:
+        ConfigError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        num_letters: int,
+        length: int,
+        num_targets: int,
+        *,
+        width: int = 64,
+        stem_kernel: int = 13,
+        kernel_size: int = 7,
+        depth: int = 3,
+        poolings: int = 3,
+        hidden: int = 64,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.num_letters = whole("num_letters", num_letters)
+        self.length = whole("length", length)
+        self.num_targets = whole("num_targets", num_targets)
+        if whole("stem_kernel", stem_kernel) % 2 == 0 or whole("kernel_size", kernel_size) % 2 == 0:
+            raise ConfigError(f"stem_kernel and kernel_size must be odd; got {stem_kernel} and {kernel_size}")
+        if not 1 <= whole("poolings", poolings) <= whole("depth", depth) + 1:
+            raise ConfigError(f"poolings must be 1 to depth + 1; got {poolings} with depth {depth}")
+        if not 0 <= finite("dropout", dropout) < 1:
+            raise ConfigError(f"dropout must be in [0, 1); got {dropout}")
+        self.poolings = poolings
+        self.stem = nn.Conv1d(num_letters, width, stem_kernel, padding=stem_kernel // 2)
+        self.blocks = nn.ModuleList(_Block(width, kernel_size, dropout / 2) for _ in range(depth))
+        self.norm = nn.BatchNorm1d(width)
+        positions = -(-length // 2**poolings)
+        self.dense = nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(width * positions, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, num_targets)
+        )
+
+    def forward(self, x: Float[Tensor, "B L A"]) -> Float[Tensor, "B n"]:
+        if x.ndim != 3 or x.shape[1:] != (self.length, self.num_letters):
+            raise ConfigError(f"expected one-hots [batch, {self.length}, {self.num_letters}], got {list(x.shape)}")
+        h = _halve(functional.gelu(self.stem(x.transpose(1, 2))))
+        for i, block in enumerate(self.blocks):
+            h = block(h)
+            if i + 1 < self.poolings:
+                h = _halve(h)
+        out: Tensor = self.dense(functional.gelu(self.norm(h)).flatten(1))
+        return out
+
+
+class _Block(nn.Module):
+    """h + pointwise(gelu(norm(conv(gelu(norm(h))))))."""
+
+    def __init__(self, width: int, kernel_size: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.BatchNorm1d(width), nn.BatchNorm1d(width)
+        self.conv = nn.Conv1d(width, width, kernel_size, padding=kernel_size // 2)
+        self.pointwise = nn.Conv1d(width, width, 1)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, h: Float[Tensor, "B C P"]) -> Float[Tensor, "B C P"]:
+        y = self.conv(functional.gelu(self.norm1(h)))
+        return h + self.dropout(self.pointwise(functional.gelu(self.norm2(y))))
+
+
+def _halve(h: Float[Tensor, "B C P"]) -> Float[Tensor, "B C Q"]:
+    return functional.max_pool1d(h, 2, ceil_mode=True)

@@ -1,0 +1,294 @@
+"""Rewards made of rewards: sums, differences, products, constraints and cautious lower bounds.
+
+    WeightedSum   sum_i w_i r_i          Difference  r_1 - r_2          Product  prod_i r_i
+    Threshold     r where low <= c <= high, else no value (or r - penalty * violation)
+    LowerConfidenceBound   r - kappa std(r)
+
+A design's status is the worst of its parts' (a value that a part does not have is never guessed), standard deviations are
+propagated to first order as if the parts' errors were independent, and a composition is differentiable if and only if all its parts are.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gendesign.building import finite
+from gendesign.errors import ConfigError, RewardError, UnsupportedError
+from gendesign.rewards.base import Reward, Scores, Status
+
+Number = TypeVar("Number", npt.NDArray[np.float64], Tensor)
+
+
+class Composition(Reward):
+    """A reward computed from the values of other rewards; subclasses give the formula.
+
+    Args:
+        parts: at least one reward; they must read the same alphabet.
+        name: name in tables; "" = written from the parts' names.
+
+    Raises:
+        ConfigError: no parts, something that is not a reward, or parts over different alphabets.
+    """
+
+    def __init__(self, parts: Sequence[Reward], *, name: str = "") -> None:
+        wrong = [p for p in parts if not isinstance(p, Reward)]
+        if not parts or wrong:
+            raise ConfigError(f"{type(self).__name__} needs rewards, got {wrong[0] if wrong else 'none'!r}")
+        alphabets = sorted({p.alphabet for p in parts if p.alphabet})
+        if len(alphabets) > 1:
+            raise ConfigError(f"{type(self).__name__} needs rewards over one alphabet, got {' and '.join(alphabets)}")
+        self.parts = tuple(parts)
+        self.alphabet = alphabets[0] if alphabets else ""
+        self.unit = _common([p.unit for p in parts], other="mixed units")
+        self.source = "; ".join(dict.fromkeys(p.source for p in parts if p.source))
+        self.trained_on = "; ".join(dict.fromkeys(p.trained_on for p in parts if p.trained_on))
+        self.name = name
+
+    @property
+    def differentiable(self) -> bool:  # type: ignore[override]
+        """Whether every part is."""
+        return all(p.differentiable for p in self.parts)
+
+    @abstractmethod
+    def combine(self, values: Sequence[Number]) -> Number:
+        """The value from the parts' values (arrays or tensors of B numbers, one per part)."""
+
+    @abstractmethod
+    def spread(self, values: Sequence[Number], stds: Sequence[Number]) -> Number:
+        """The standard deviation from the parts' values and standard deviations."""
+
+    def score(self, designs: Sequence[str]) -> Scores:
+        scores = [part(designs) for part in self.parts]
+        return self.join([s.values for s in scores], scores)
+
+    def join(self, values: Sequence[npt.NDArray[np.float64]], scores: Sequence[Scores]) -> Scores:
+        """Scores from the parts' scores: worst status, joined messages, propagated standard deviation."""
+        status = tuple(max(column, key=lambda s: s.severity) for column in zip(*(s.status for s in scores), strict=True))
+        message = tuple(
+            "; ".join(f"{part.label}: {text}" for part, text in zip(self.parts, column, strict=True) if text)
+            for column in zip(*(s.message for s in scores), strict=True)
+        )
+        std = None
+        if any(s.std is not None for s in scores):
+            std = self.spread(values, [np.zeros(len(s)) if s.std is None else s.std for s in scores])
+        return Scores(self.combine(values), status, std, message)
+
+    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, "B"]:
+        self._require_differentiable()
+        return self.combine([part.relaxed(x) for part in self.parts])
+
+    def relaxed_moments(
+        self, x: Float[Tensor, "B L K"]
+    ) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"] | None]:
+        self._require_differentiable()
+        moments = [part.relaxed_moments(x) for part in self.parts]
+        values = [mean for mean, _ in moments]
+        if all(std is None for _, std in moments):
+            return self.combine(values), None
+        return self.combine(values), self.spread(values, [torch.zeros_like(m) if s is None else s for m, s in moments])
+
+    def to(self, device: str | torch.device) -> Composition:
+        for part in self.parts:
+            part.to(device)
+        return self
+
+    def _require_differentiable(self) -> None:
+        stuck = [part.label for part in self.parts if not part.differentiable]
+        if stuck:
+            raise UnsupportedError(
+                f"reward {self.label!r} is not differentiable because {', '.join(stuck)} is not; "
+                "use a method that needs no gradient (SVDD, BestOfN), or a differentiable reward"
+            )
+
+
+class WeightedSum(Composition):
+    """sum_i weights_i rewards_i.
+
+    Args:
+        rewards: the parts.
+        weights: one number per part, in the unit wanted per unit of the part; all 1 when left out. A negative weight lowers a part.
+        name: name in tables.
+
+    Raises:
+        ConfigError: another number of weights than rewards, or a weight that is not finite.
+    """
+
+    def __init__(self, rewards: Sequence[Reward], *, weights: Sequence[float] | None = None, name: str = "") -> None:
+        super().__init__(rewards, name=name)
+        weights = [1.0] * len(self.parts) if weights is None else list(weights)
+        if len(weights) != len(self.parts):
+            raise ConfigError(f"WeightedSum of {len(self.parts)} rewards needs as many weights, got {len(weights)}")
+        self.weights = tuple(finite("weights", w) for w in weights)
+        self.name = name or " + ".join(f"{w:g} {p.label}" for w, p in zip(self.weights, self.parts, strict=True))
+
+    def combine(self, values: Sequence[Number]) -> Number:
+        return sum(w * v for w, v in zip(self.weights, values, strict=True))  # type: ignore[return-value]
+
+    def spread(self, values: Sequence[Number], stds: Sequence[Number]) -> Number:
+        return sum((w * s) ** 2 for w, s in zip(self.weights, stds, strict=True)) ** 0.5  # type: ignore[return-value]
+
+
+class Difference(WeightedSum):
+    """plus - minus: high in one reward, low in the other.
+
+    Args:
+        plus: the reward to raise.
+        minus: the reward to lower.
+        name: name in tables.
+    """
+
+    def __init__(self, plus: Reward, minus: Reward, *, name: str = "") -> None:
+        super().__init__([plus, minus], weights=[1.0, -1.0], name=name)
+        self.name = name or f"{plus.label} - {minus.label}"
+
+
+class Product(Composition):
+    """prod_i rewards_i; meant for parts that are never negative (two negative parts make a positive product).
+
+    Args:
+        rewards: the parts.
+        name: name in tables.
+    """
+
+    def __init__(self, rewards: Sequence[Reward], *, name: str = "") -> None:
+        super().__init__(rewards, name=name)
+        self.unit = " x ".join(p.unit for p in self.parts if p.unit)
+        self.name = name or " x ".join(p.label for p in self.parts)
+
+    def combine(self, values: Sequence[Number]) -> Number:
+        return math.prod(values)  # type: ignore[call-overload,no-any-return]
+
+    def spread(self, values: Sequence[Number], stds: Sequence[Number]) -> Number:
+        terms = []
+        for i, std in enumerate(stds):
+            others = [v for j, v in enumerate(values) if j != i]
+            terms.append((std * math.prod(others)) ** 2)  # type: ignore[call-overload]
+        return sum(terms) ** 0.5  # type: ignore[return-value]
+
+
+class Threshold(Composition):
+    """A reward under a constraint: at_least <= constraint(design) <= at_most.
+
+    Without a penalty, a design that violates the constraint is INVALID: it has no value. With one it scores
+    reward - penalty * violation, where violation is the distance to the allowed range in the constraint's unit.
+
+    Args:
+        reward: what is maximised.
+        constraint: what must stay in the range.
+        at_least: smallest allowed value of the constraint; None = no limit.
+        at_most: largest allowed value; None = no limit.
+        penalty: the reward's units per unit of violation; None = exclude instead.
+        name: name in tables.
+
+    Raises:
+        ConfigError: no limit, limits that leave nothing, or a penalty that is not positive.
+    """
+
+    def __init__(
+        self,
+        reward: Reward,
+        constraint: Reward,
+        *,
+        at_least: float | None = None,
+        at_most: float | None = None,
+        penalty: float | None = None,
+        name: str = "",
+    ) -> None:
+        super().__init__([reward, constraint], name=name)
+        if at_least is None and at_most is None:
+            raise ConfigError("Threshold needs at_least, at_most or both")
+        self.at_least = -math.inf if at_least is None else finite("at_least", at_least)
+        self.at_most = math.inf if at_most is None else finite("at_most", at_most)
+        if self.at_least > self.at_most:
+            raise ConfigError(f"Threshold allows nothing: at_least {at_least} is above at_most {at_most}")
+        self.penalty = None if penalty is None else finite("penalty", penalty, above=0.0)
+        self.unit = reward.unit
+        self.name = name or f"{reward.label} given {constraint.label}"
+
+    def combine(self, values: Sequence[Number]) -> Number:
+        value, constraint = values
+        if self.penalty is None:
+            return value  # the constraint decides about the status, not about the value
+        return value - self.penalty * self._violation(constraint)
+
+    def spread(self, values: Sequence[Number], stds: Sequence[Number]) -> Number:
+        if self.penalty is None:
+            return stds[0]
+        outside = (self._violation(values[1]) > 0) * self.penalty
+        return (stds[0] ** 2 + (outside * stds[1]) ** 2) ** 0.5  # type: ignore[no-any-return]
+
+    def join(self, values: Sequence[npt.NDArray[np.float64]], scores: Sequence[Scores]) -> Scores:
+        joined = super().join(values, scores)
+        if self.penalty is not None:
+            return joined
+        violation = self._violation(scores[1].values)
+        status, message = list(joined.status), list(joined.message)
+        for i in np.flatnonzero((violation > 0) & joined.ok):
+            status[i] = Status.INVALID
+            limits = f"outside [{self.at_least:g}, {self.at_most:g}]"
+            message[i] = f"{self.parts[1].label} is {scores[1].values[i]:g}, {limits}" + (f" ({message[i]})" if message[i] else "")
+        return Scores(joined.values, tuple(status), joined.std, tuple(message))
+
+    def _violation(self, constraint: Number) -> Number:
+        """Distance to the allowed range: max(0, at_least - c, c - at_most)."""
+        if isinstance(constraint, Tensor):
+            return torch.relu(self.at_least - constraint) + torch.relu(constraint - self.at_most)
+        return np.maximum(self.at_least - constraint, 0.0) + np.maximum(constraint - self.at_most, 0.0)
+
+
+class LowerConfidenceBound(Composition):
+    """reward - kappa * std: what the reward is likely to be at least; steering then avoids what its ensemble disagrees on.
+
+    Args:
+        reward: a reward whose scores carry a standard deviation (an ensemble, or a composition of some).
+        kappa: standard deviations to subtract, at least 0.
+        name: name in tables.
+    """
+
+    def __init__(self, reward: Reward, *, kappa: float = 1.0, name: str = "") -> None:
+        super().__init__([reward], name=name)
+        self.kappa = finite("kappa", kappa, at_least=0.0)
+        self.name = name or f"{reward.label} - {kappa:g} std"
+
+    def combine(self, values: Sequence[Number]) -> Number:
+        return values[0]  # the bound itself is taken where the standard deviation is at hand: join, relaxed_moments
+
+    def spread(self, values: Sequence[Number], stds: Sequence[Number]) -> Number:
+        return stds[0]
+
+    def join(self, values: Sequence[npt.NDArray[np.float64]], scores: Sequence[Scores]) -> Scores:
+        (part,) = scores
+        if part.std is None:
+            raise RewardError(self._no_std())
+        return Scores(values[0] - self.kappa * part.std, part.status, part.std, part.message)
+
+    def relaxed_moments(
+        self, x: Float[Tensor, "B L K"]
+    ) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"] | None]:
+        self._require_differentiable()
+        mean, std = self.parts[0].relaxed_moments(x)
+        if std is None:
+            raise UnsupportedError(self._no_std())
+        return mean - self.kappa * std, std
+
+    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, "B"]:
+        return self.relaxed_moments(x)[0]
+
+    def _no_std(self) -> str:
+        return (
+            f"LowerConfidenceBound needs a reward with a standard deviation, and {self.parts[0].label!r} gives none; use an ensemble"
+        )
+
+
+def _common(units: Sequence[str], *, other: str) -> str:
+    """The unit that all parts share, or `other`."""
+    return units[0] if len(set(units)) == 1 else other

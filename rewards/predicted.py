@@ -1,0 +1,122 @@
+"""A learned predictor as a reward.
+
+    r(x) = mean_m f_m(prefix + x + suffix) - kappa * std_m f_m(prefix + x + suffix)
+
+with members m of the ensemble; kappa > 0 is a lower confidence bound, which steering cannot raise by leaving what the
+ensemble agrees on. The constant context is part of what was measured, so it is put back around every design.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gendesign.building import finite, whole
+from gendesign.errors import ConfigError, UnsupportedError
+from gendesign.rewards.base import DifferentiableReward, Scores
+from gendesign.rewards.predictors import load_predictor
+
+
+class PredictedReward(DifferentiableReward):
+    """One head of an ensemble of sequence predictors.
+
+    Args:
+        predictor: name of a shipped predictor, or a folder that `Predictor.save_pretrained` wrote.
+        head: which of its targets; may be left out if it has one.
+        lower_confidence_bound: kappa, standard deviations to subtract from the mean; at least 0.
+        prefix: constant sequence before every design; the predictor's own when left out.
+        suffix: constant sequence after it; likewise.
+        min_length: shorter designs are INVALID: a predictor of fixed-length inserts knows nothing of them.
+        batch_size: designs per forward pass.
+        name: name in tables.
+
+    Raises:
+        CheckpointError: the predictor cannot be loaded.
+        ConfigError: it has no such head.
+    """
+
+    def __init__(
+        self,
+        predictor: str,
+        *,
+        head: str = "",
+        lower_confidence_bound: float = 0.0,
+        prefix: str | None = None,
+        suffix: str | None = None,
+        min_length: int = 1,
+        batch_size: int = 256,
+        name: str = "",
+    ) -> None:
+        self.predictor = load_predictor(predictor)
+        heads = self.predictor.heads
+        if head not in heads and (head or len(heads) > 1):
+            raise ConfigError(f"predictor {predictor!r} has heads {', '.join(heads)}; expected one of them as head, got {head!r}")
+        self.head = heads.index(head) if head else 0
+        self.kappa = finite("lower_confidence_bound", lower_confidence_bound, at_least=0.0)
+        self.prefix = self.predictor.prefix if prefix is None else prefix
+        self.suffix = self.predictor.suffix if suffix is None else suffix
+        self.min_length = whole("min_length", min_length)
+        self.batch_size = whole("batch_size", batch_size)
+        self.codec = self.predictor.codec
+        context = sorted(set(self.prefix + self.suffix) - set(self.codec.alphabet))
+        if context:
+            raise ConfigError(f"prefix and suffix must be of letters {self.codec.alphabet}, got {''.join(context)!r}")
+        self.alphabet = self.codec.alphabet
+        self.name = name or f"{predictor.rstrip('/').rsplit('/', 1)[-1]} {heads[self.head]}"
+        self.unit = self.predictor.unit
+        self.source = self.trained_on = self.predictor.source
+
+    def unreadable(self, design: str) -> str:
+        if len(design) < self.min_length:
+            return f"expected at least {self.min_length} letters, got {len(design)}"
+        reason = self.codec.reason_invalid(self.prefix + design + self.suffix)
+        return f"with its context of {len(self.prefix)} + {len(self.suffix)} letters: {reason}" if reason else ""
+
+    @torch.no_grad()
+    def score(self, designs: Sequence[str]) -> Scores:
+        parts = []
+        for start in range(0, len(designs), self.batch_size):
+            chosen = designs[start : start + self.batch_size]
+            x = self.codec.encode([self.prefix + design + self.suffix for design in chosen])
+            parts.append(torch.stack(self._moments(x.to(self.predictor.center.device))))
+        mean, std = torch.cat(parts, dim=1).cpu().double()
+        return Scores((mean - self.kappa * std).numpy(), std=std.numpy())
+
+    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, "B"]:
+        return self.relaxed_moments(x)[0]
+
+    def relaxed_moments(self, x: Float[Tensor, "B L K"]) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
+        letters = len(self.alphabet)
+        if x.shape[-1] != letters:
+            raise UnsupportedError(
+                f"reward {self.label!r} takes relaxed designs of fixed length over {letters} letters, got {x.shape[-1]} tokens"
+            )
+        fixed = [self._one_hot(text, x) for text in (self.prefix, self.suffix)]
+        whole_design = torch.cat([fixed[0], x, fixed[1]], dim=1)
+        missing = self.codec.length - whole_design.shape[1]
+        if missing < 0:
+            raise ConfigError(f"reward {self.label!r} reads {self.codec.length} letters with context, got {whole_design.shape[1]}")
+        mean, std = self._moments(torch.nn.functional.pad(whole_design, (0, 0, 0, missing)))
+        return mean - self.kappa * std, std
+
+    def to(self, device: str | torch.device) -> PredictedReward:
+        self.predictor.to(device)
+        return self
+
+    def _one_hot(self, text: str, like: Float[Tensor, "B L K"]) -> Float[Tensor, "B C K"]:
+        ids = torch.tensor([self.alphabet.index(letter) for letter in text], dtype=torch.long, device=like.device)
+        rows = torch.nn.functional.one_hot(ids, len(self.alphabet)).to(like)
+        return rows.expand(len(like), -1, -1)
+
+    def _moments(
+        self, x: Int[Tensor, "B L"] | Float[Tensor, "B L K"]
+    ) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
+        """Mean and standard deviation over the ensemble's members."""
+        members = self.predictor(x)[..., self.head]
+        mean = members.mean(0)
+        # The tiny constant keeps the square root's gradient finite where all members agree.
+        variance = (members - mean).square().sum(0) / max(len(members) - 1, 1)
+        return mean, (variance + 1e-12).sqrt()
