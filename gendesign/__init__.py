@@ -1,0 +1,80 @@
+"""gendesign: designs from diffusion models, steered toward what you want.
+
+    import gendesign as gd
+    backbone = gd.load_backbone("dna-yeast-promoter")
+    reward = gd.load_reward("dna-expression")
+    run = gd.design(backbone, reward, gd.SVDD(candidates=10, alpha=0.1), num_designs=64, steps=80, seed=0)
+
+Names are imported when they are first used, so that `import gendesign` is instant.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "Ancestral": "diffusion.unmasking",
+    "Backbone": "backbone",
+    "BestOfN": "steering.best_of_n",
+    "Cosine": "diffusion.schedules",
+    "DNACodec": "codecs",
+    "DesignSet": "design_set",
+    "FirstHitting": "diffusion.unmasking",
+    "FunctionReward": "rewards.base",
+    "GendesignError": "errors",
+    "KTokens": "diffusion.unmasking",
+    "LogLinear": "diffusion.schedules",
+    "MaskedDiffusion": "diffusion.masked",
+    "PosteriorMode": "steering.value",
+    "PosteriorSamples": "steering.value",
+    "ProteinCodec": "codecs",
+    "RNACodec": "codecs",
+    "Reward": "rewards.base",
+    "SVDD": "steering.svdd",
+    "Scores": "rewards.base",
+    "SequenceCodec": "codecs",
+    "Status": "rewards.base",
+    "Unsteered": "steering.unsteered",
+    "design": "run",
+    "estimate_cost": "run",
+    "list_backbones": "backbone",
+    "list_rewards": "rewards",
+    "load_backbone": "backbone",
+    "load_reward": "rewards",
+    "write_report": "report",
+}
+
+__all__ = [
+    "SVDD", "Ancestral", "Backbone", "BestOfN", "Cosine", "DNACodec", "DesignSet", "FirstHitting", "FunctionReward",
+    "GendesignError", "KTokens", "LogLinear", "MaskedDiffusion", "PosteriorMode", "PosteriorSamples", "ProteinCodec",
+    "RNACodec", "Reward", "Scores", "SequenceCodec", "Status", "Unsteered", "design", "estimate_cost", "list_backbones",
+    "list_rewards", "load_backbone", "load_reward", "write_report",
+]  # fmt: skip
+
+if TYPE_CHECKING:
+    from gendesign.backbone import Backbone, list_backbones, load_backbone
+    from gendesign.codecs import DNACodec, ProteinCodec, RNACodec, SequenceCodec
+    from gendesign.design_set import DesignSet
+    from gendesign.diffusion.masked import MaskedDiffusion
+    from gendesign.diffusion.schedules import Cosine, LogLinear
+    from gendesign.diffusion.unmasking import Ancestral, FirstHitting, KTokens
+    from gendesign.errors import GendesignError
+    from gendesign.report import write_report
+    from gendesign.rewards import list_rewards, load_reward
+    from gendesign.rewards.base import FunctionReward, Reward, Scores, Status
+    from gendesign.run import design, estimate_cost
+    from gendesign.steering.best_of_n import BestOfN
+    from gendesign.steering.svdd import SVDD
+    from gendesign.steering.unsteered import Unsteered
+    from gendesign.steering.value import PosteriorMode, PosteriorSamples
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'gendesign' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"gendesign.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

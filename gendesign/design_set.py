@@ -1,0 +1,245 @@
+"""What a run returns: designs with everything measured of them, and their files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from gendesign.building import whole
+from gendesign.errors import OutputError
+from gendesign.metrics import diverse_subset
+from gendesign.reference import Reference
+from gendesign.rewards.base import Scores
+from gendesign.steering.sampler import Cost
+
+Floats = npt.NDArray[np.float64]
+RESULTS = ("designs.fasta", "designs.csv", "config.yaml", "summary.json")
+
+
+@dataclass(frozen=True, eq=False)
+class DesignSet:
+    """Designs, in the order in which they were made.
+
+    Attributes:
+        designs: the designs.
+        scores: by reward name; the first guided the run, the others (held-out) only judge it.
+        naturalness: lower bound on log p(design) under the backbone, nats a token.
+        novelty: by name, figures that compare each design with the training data, where the backbone knows it.
+        kl: upper bound on what steering each design cost, KL to the backbone in nats.
+        alpha: temperature used, in the guiding reward's unit; None where the method has none.
+        cost: what sampling spent.
+        estimate: the most that it could have spent, known beforehand.
+        provenance: everything needed to repeat the run.
+        base: the same for unsteered designs of the same backbone.
+        reference: the natural designs to compare with.
+    """
+
+    designs: list[str]
+    scores: dict[str, Scores]
+    naturalness: Floats
+    novelty: dict[str, Floats]
+    kl: Floats
+    alpha: float | None
+    cost: Cost
+    estimate: Cost
+    provenance: dict[str, Any]
+    base: DesignSet | None = None
+    reference: Reference | None = None
+
+    def __len__(self) -> int:
+        return len(self.designs)
+
+    @property
+    def guide(self) -> Scores | None:
+        """Scores by the guiding reward."""
+        return next(iter(self.scores.values()), None)
+
+    @property
+    def values(self) -> Floats:
+        """The guiding reward of each design, NaN where its status is not OK."""
+        return np.full(len(self), np.nan) if self.guide is None else self.guide.values
+
+    def __getitem__(self, index: Sequence[int] | npt.NDArray[np.int64]) -> DesignSet:
+        """Some of the designs, in the order of `index`; the cost of the whole run stays with them."""
+        rows = np.asarray(index, dtype=np.int64)
+        return replace(
+            self,
+            designs=[self.designs[i] for i in rows],
+            scores={name: scores.subset(rows) for name, scores in self.scores.items()},
+            naturalness=self.naturalness[rows],
+            novelty={name: values[rows] for name, values in self.novelty.items()},
+            kl=self.kl[rows],
+        )
+
+    def ranked(self) -> DesignSet:
+        """The designs from the best to the worst by the guiding reward; those without a score come last."""
+        return self[np.argsort(-np.nan_to_num(self.values, nan=-np.inf), kind="stable")]
+
+    def select(self, n: int, *, diversity: float = 0.5) -> DesignSet:
+        """A diverse shortlist, for a plate.
+
+        Args:
+            n: how many designs to keep; fewer come back if fewer are distinct and scored.
+            diversity: 0 keeps the best ones, 1 the most different ones.
+
+        Returns:
+            The chosen designs in the order of choice (see `gendesign.metrics.diverse_subset`).
+        """
+        whole("n", n)
+        return self[diverse_subset(self.values, self.designs, n, diversity=diversity)]
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write designs.fasta, designs.csv, config.yaml and summary.json.
+
+        Args:
+            folder: is made where needed.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputError: the folder holds such files already, or cannot be written; nothing is half-written.
+        """
+        path = Path(folder)
+        present = [name for name in RESULTS if (path / name).exists()]
+        if present:
+            raise OutputError(f"{path} already holds {present[0]}; choose another folder, nothing was overwritten")
+        write_text(path / "designs.fasta", self.fasta())
+        write_text(path / "designs.csv", self.csv())
+        write_text(path / "config.yaml", yaml.safe_dump(self.provenance.get("config", {}), sort_keys=False))
+        write_text(path / "summary.json", json.dumps(_plain(self.summary()), indent=2) + "\n")
+        return path
+
+    def fasta(self) -> str:
+        """FASTA of the designs whose guiding status is OK, best first."""
+        lines = []
+        for rank, i in enumerate(self._order(), start=1):
+            if self.guide is not None and not self.guide.ok[i]:
+                continue
+            shown = [f"{name}={s.values[i]:.4f}" for name, s in self.scores.items() if s.ok[i]]
+            lines += [" ".join([f">design_{rank:04d}", *shown]), self.designs[i]]
+        return "\n".join(lines) + "\n" if lines else ""
+
+    def csv(self) -> str:
+        """One row a design, best first: every score with its status, naturalness, novelty, KL."""
+        text = io.StringIO()
+        rows = [self._row(rank, int(i)) for rank, i in enumerate(self._order(), start=1)]
+        names = list(rows[0]) if rows else ["rank", "design"]
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue()
+
+    def _order(self) -> npt.NDArray[np.int64]:
+        return np.argsort(-np.nan_to_num(self.values, nan=-np.inf), kind="stable")
+
+    def _row(self, rank: int, i: int) -> dict[str, Any]:
+        row: dict[str, Any] = {"rank": rank, "index": i, "design": self.designs[i]}
+        for name, scores in self.scores.items():
+            row[name] = _number(scores.values[i])
+            if scores.std is not None:
+                row[f"{name}_std"] = _number(scores.std[i])
+            row[f"{name}_status"] = str(scores.status[i])
+            row[f"{name}_message"] = scores.message[i]
+        row["naturalness_nats_per_token"] = _number(self.naturalness[i])
+        row |= {name: _number(values[i]) for name, values in self.novelty.items()}
+        row["kl_bound_nats"] = _number(self.kl[i])
+        return row
+
+    def summary(self) -> dict[str, Any]:
+        """The run in numbers."""
+        return {
+            "num_designs": len(self),
+            "scores": {name: _describe(scores) for name, scores in self.scores.items()},
+            "base_scores": {} if self.base is None else {n: _describe(s) for n, s in self.base.scores.items()},
+            "naturalness_nats_per_token": _median(self.naturalness),
+            "base_naturalness_nats_per_token": None if self.base is None else _median(self.base.naturalness),
+            "unique_designs": len(set(self.designs)),
+            "alpha": self.alpha,
+            "kl_bound_nats": float(np.mean(self.kl)) if len(self) else None,
+            "cost": asdict(self.cost),
+            "cost_bound": asdict(self.estimate),
+            "provenance": self.provenance,
+        }
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The part of a run that is kept on disk as soon as it is finished: one block of designs."""
+
+    designs: list[str]
+    kl: list[float]
+    cost: Cost = field(default_factory=Cost)
+
+    def save(self, path: Path) -> None:
+        """Write the block, whole or not at all."""
+        write_text(path, json.dumps({"designs": self.designs, "kl": self.kl, "cost": asdict(self.cost)}))
+
+    @classmethod
+    def load(cls, path: Path) -> Stored:
+        """Read a block."""
+        data = json.loads(path.read_text())
+        return cls(data["designs"], data["kl"], Cost(**data["cost"]))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        OutputError: the folder cannot be made or written, or the disk is full.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise OutputError(f"cannot write {path}: {error.strerror or error}; free space or choose another folder") from error
+
+
+def _number(value: float) -> float | str:
+    return "" if math.isnan(value) else round(float(value), 6)
+
+
+def _median(values: Floats) -> float | None:
+    fine = values[np.isfinite(values)]
+    return float(np.median(fine)) if len(fine) else None
+
+
+def _describe(scores: Scores) -> dict[str, Any]:
+    fine = scores.values[scores.ok]
+    quartiles = np.percentile(fine, [0, 25, 50, 75, 100]) if len(fine) else [None] * 5
+    names = ("minimum", "lower_quartile", "median", "upper_quartile", "maximum")
+    return {**dict(zip(names, quartiles, strict=True)), "status": {str(k): n for k, n in scores.counts().items()}}
+
+
+def _plain(value: Any) -> Any:
+    """JSON data: numpy numbers become Python's, NaN becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)

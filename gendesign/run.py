@@ -1,0 +1,338 @@
+"""`design`: backbone, reward and steering in; scored designs out. Each line of `design` is one arrow of the flow.
+
+Randomness belongs to the design: block number b of a run draws everything from a stream derived from (seed, b), so the
+same seed gives the same designs however the work is split, and a run that was stopped continues to the same designs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator
+
+from gendesign.backbone import Backbone
+from gendesign.building import describe, whole
+from gendesign.design_set import RESULTS, DesignSet, Stored, write_text
+from gendesign.errors import ConfigError, GendesignError, OutputError
+from gendesign.reference import novelty
+from gendesign.rewards.base import Reward
+from gendesign.steering.resampling import temperature_for
+from gendesign.steering.sampler import Cost, Particles, Plan, Sampler, Steering, make_plan, run_sampler
+from gendesign.steering.unsteered import Unsteered
+
+BLOCK = 64
+"""Designs that share one random stream, and that are kept on disk together."""
+
+LIKELIHOOD_TIMES = 32
+"""Mask counts a design in the naturalness of a report."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        stage: what is being done, such as "base designs" or "steered designs".
+        done: design-steps done.
+        total: design-steps of the stage.
+        cost: spent in this stage.
+        best: highest value so far in the reward's unit, NaN where unknown.
+    """
+
+    stage: str
+    done: int
+    total: int
+    cost: Cost
+    best: float
+
+
+def design(
+    backbone: Backbone,
+    reward: Reward | None,
+    steering: Steering,
+    *,
+    num_designs: int = 64,
+    steps: int = 80,
+    seed: int = 0,
+    heldout: Reward | None = None,
+    template: str | None = None,
+    base_designs: int = 64,
+    ess_fraction: float = 0.1,
+    max_rows: int = 1024,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    config: dict[str, Any] | None = None,
+) -> DesignSet:
+    """Sample designs from p*(x) ∝ p(x) exp(r(x)/alpha).
+
+    Args:
+        backbone: p, what natural designs look like.
+        reward: r, what is wanted; larger is better. None only for methods that need none.
+        steering: how the two are combined.
+        num_designs: designs wanted.
+        steps: reverse steps; a rule of unmasking may fix another number.
+        seed: of all randomness.
+        heldout: a reward that steering never sees, to judge the designs.
+        template: one letter a position, '*' where free.
+        base_designs: unsteered designs to compare with, and to choose alpha from where it is "auto"; 0 for none.
+        ess_fraction: effective sample size of exp(r/alpha) on the base designs, over their number, that "auto" aims at.
+        max_rows: network rows a call, which bounds memory.
+        out: folder in which finished blocks are kept, so that a stopped run can be resumed.
+        resume: continue what `out` holds.
+        progress: told after every step.
+        config: the resolved configuration to store, where it is not to be derived from the arguments.
+
+    Returns:
+        The designs; save them with `.save(folder)`.
+
+    Raises:
+        ConfigError: a number out of range, or alpha="auto" without base designs.
+        DesignError: a template that does not fit.
+        UnsupportedError: a method that cannot work with this reward.
+        OutputError: `out` holds something else, or cannot be written.
+    """
+    whole("num_designs", num_designs), whole("base_designs", base_designs, at_least=0), whole("seed", seed, at_least=0)
+    plan = make_plan(backbone, steps=steps, template=template, max_rows=max_rows)
+    settings = {
+        "backbone": _described(backbone),
+        "reward": _described(reward),
+        "heldout": _described(heldout),
+        "steering": describe(steering),
+        "num_designs": num_designs,
+        "steps": steps,
+        "seed": seed,
+        "template": template,
+        "base_designs": base_designs,
+        "ess_fraction": ess_fraction,
+    }
+    store = _Store.open(out, settings, weights=_fingerprint(backbone), resume=resume)
+    start = time.perf_counter()
+    rewards = _named(reward, heldout)
+
+    def sample(sampler: Sampler, num: int, stage: str) -> list[Stored]:
+        return _sample(sampler, num, plan, seed=seed, stage=stage, store=store, progress=progress)
+
+    def judge(blocks: list[Stored], base: DesignSet | None, method: Steering) -> DesignSet:
+        return _judge(backbone, rewards, blocks, method, plan, base=base, seed=seed)
+
+    unsteered = Unsteered()
+    base = judge(sample(unsteered(backbone), base_designs, "base designs"), None, unsteered) if base_designs else None
+    steering = _resolve_alpha(steering, base, reward, ess_fraction)
+    sampler = steering(backbone, reward)
+    run = judge(sample(sampler, num_designs, "steered designs"), base, steering)
+    provenance = {
+        "config": config if config is not None else settings,
+        "resolved": settings | {"steering": describe(steering)},
+        "backbone": backbone.provenance.get("name", ""),
+        "rewards": {name: _label(r) for name, r in rewards.items()},
+        "steering": type(steering).__name__,
+        "seed": seed,
+        "steps": plan.steps,
+        "unmasking": describe(getattr(backbone.process, "unmasking", None)),
+        "versions": _versions(),
+        "seconds_in_all": time.perf_counter() - start,
+    }
+    return replace(run, provenance=provenance)
+
+
+def estimate_cost(
+    backbone: Backbone, steering: Steering, *, num_designs: int, steps: int, base_designs: int = 64, template: str | None = None
+) -> Cost:
+    """The most that a run can spend in network rows and reward calls, the unsteered designs included."""
+    plan = make_plan(backbone, steps=steps, template=template)
+    scored = Cost(reward_calls=num_designs + base_designs)
+    return steering.bound(num_designs, plan) + Unsteered().bound(base_designs, plan) + scored
+
+
+def stream(seed: int, stage: str, block: int, *, device: torch.device | str = "cpu") -> Generator:
+    """The random stream of one block of designs."""
+    entropy = np.random.SeedSequence([seed, zlib.crc32(stage.encode()), block])
+    state = entropy.generate_state(1, np.uint64)[0]
+    return Generator(device).manual_seed(int(state) % 2**63)
+
+
+def _resolve_alpha(steering: Steering, base: DesignSet | None, reward: Reward | None, ess_fraction: float) -> Steering:
+    """Replace alpha="auto" by the temperature with the wanted effective sample size on the base designs."""
+    if getattr(steering, "alpha", None) != "auto":
+        return steering
+    if reward is None:
+        return steering  # the method itself says that it needs one
+    if base is None:
+        raise ConfigError("alpha='auto' is chosen from base designs: set base_designs above 0, or give alpha a number")
+    alpha = temperature_for(base.values, ess_fraction)
+    return dataclasses.replace(steering, alpha=alpha)  # type: ignore[type-var]
+
+
+def _sample(
+    sampler: Sampler,
+    num: int,
+    plan: Plan,
+    *,
+    seed: int,
+    stage: str,
+    store: _Store,
+    progress: Callable[[Progress], None] | None,
+) -> list[Stored]:
+    """Run the sampler block by block; blocks that are on disk are read instead."""
+    blocks: list[Stored] = []
+    cost, best = Cost(), float("nan")
+    for number, first in enumerate(range(0, num, BLOCK)):
+        size = min(BLOCK, num - first)
+        done = store.load(stage, number)
+        if done is None:
+            start = time.perf_counter()
+
+            def on_step(step: int, particles: Particles, size: int = size, first: int = first) -> None:
+                if progress is not None:
+                    values = particles.value[particles.value.isfinite()]
+                    now = float(values.max()) if len(values) else float("nan")
+                    spent = cost + particles.cost
+                    progress(
+                        Progress(stage, first * plan.steps + step * size, num * plan.steps, spent, float(np.fmax(best, now)))
+                    )
+
+            generator = stream(seed, stage, number, device=backbone_device(sampler))
+            final = run_sampler(sampler, size, plan, generator=generator, on_step=on_step)
+            spent = replace(final.cost, seconds=time.perf_counter() - start)
+            done = Stored(sampler.backbone.codec.decode(final.x), final.kl.tolist(), spent)
+            store.save(stage, number, done)
+            fine = final.value[final.value.isfinite()]
+            best = float(np.fmax(best, float(fine.max()) if len(fine) else float("nan")))
+        blocks.append(done)
+        cost = cost + done.cost
+    return blocks
+
+
+def backbone_device(sampler: Sampler) -> torch.device:
+    """Where the backbone's weights are."""
+    return next((p.device for p in sampler.backbone.parameters()), torch.device("cpu"))
+
+
+def _judge(
+    backbone: Backbone,
+    rewards: dict[str, Reward],
+    blocks: list[Stored],
+    method: Steering,
+    plan: Plan,
+    *,
+    base: DesignSet | None,
+    seed: int,
+) -> DesignSet:
+    """Score the designs once more, independently of what steering saw, and measure them."""
+    designs = [text for block in blocks for text in block.designs]
+    scores = {name: reward(designs) for name, reward in rewards.items()}
+    valid = [i for i, text in enumerate(designs) if backbone.codec.is_valid(text)]
+    naturalness = np.full(len(designs), np.nan)
+    if valid:
+        bound = backbone.log_likelihood([designs[i] for i in valid], num_times=LIKELIHOOD_TIMES, seed=seed)
+        naturalness[valid] = bound.cpu().numpy() / [max(1, len(designs[i])) for i in valid]
+    reference = backbone.reference
+    return DesignSet(
+        designs=designs,
+        scores=scores,
+        naturalness=naturalness,
+        novelty={} if reference is None else dict(novelty(designs, reference)),
+        kl=np.array([kl for block in blocks for kl in block.kl], dtype=np.float64),
+        alpha=getattr(method, "alpha", None),
+        cost=sum((block.cost for block in blocks), Cost()),
+        estimate=method.bound(len(designs), plan),
+        provenance={"steering": type(method).__name__},
+        base=base,
+        reference=reference,
+    )
+
+
+@dataclass(frozen=True)
+class _Store:
+    """Finished blocks on disk; without a folder, nothing is kept."""
+
+    folder: Path | None
+
+    @classmethod
+    def open(cls, out: str | Path | None, settings: dict[str, Any], *, weights: str, resume: bool) -> _Store:
+        if out is None:
+            if resume:
+                raise OutputError("resume needs the folder of the run to continue; give out=FOLDER")
+            return cls(None)
+        folder = Path(out)
+        key = hashlib.sha256(json.dumps([settings, weights], sort_keys=True, default=str).encode()).hexdigest()
+        manifest = folder / "blocks" / "run.json"
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"expected a folder at {folder}, got a file; choose another name")
+        try:
+            used = folder.exists() and any(folder.iterdir())
+        except OSError as error:
+            raise OutputError(f"cannot read {folder}: {error.strerror or error}") from error
+        if resume and manifest.exists():
+            if json.loads(manifest.read_text()).get("key") != key:
+                raise OutputError(
+                    f"{folder} holds a run with other settings or weights; resume it with the same ones, or choose another folder"
+                )
+            for name in RESULTS:  # results are written anew from the blocks
+                (folder / name).unlink(missing_ok=True)
+        elif used:
+            hint = "it holds no run to resume" if resume else "add --resume to continue its run"
+            raise OutputError(f"{folder} exists and is not empty: {hint}, or choose another folder (nothing was overwritten)")
+        else:
+            write_text(manifest, json.dumps({"key": key, "settings": settings}, indent=2, default=str))
+        return cls(folder)
+
+    def _path(self, stage: str, number: int) -> Path | None:
+        return None if self.folder is None else self.folder / "blocks" / f"{stage.split()[0]}-{number:05d}.json"
+
+    def load(self, stage: str, number: int) -> Stored | None:
+        path = self._path(stage, number)
+        return Stored.load(path) if path is not None and path.exists() else None
+
+    def save(self, stage: str, number: int, block: Stored) -> None:
+        path = self._path(stage, number)
+        if path is not None:
+            block.save(path)
+
+
+def _named(reward: Reward | None, heldout: Reward | None) -> dict[str, Reward]:
+    """The rewards by name, the guiding one first."""
+    named = {} if reward is None else {reward.label: reward}
+    if heldout is not None:
+        named[heldout.label if heldout.label not in named else f"{heldout.label} (held out)"] = heldout
+    return named
+
+
+def _described(value: Any) -> Any:
+    if value is None:
+        return None
+    try:
+        return describe(value)
+    except GendesignError:
+        return {"class_path": f"{type(value).__module__}.{type(value).__qualname__}"}
+
+
+def _label(reward: Reward) -> dict[str, str]:
+    return {"unit": reward.unit, "direction": reward.direction, "source": reward.source, "trained_on": reward.trained_on}
+
+
+def _fingerprint(backbone: Backbone) -> str:
+    """A digest of the weights, so that a run is not resumed with others."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(backbone.denoiser.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    names = ("gendesign", "torch", "numpy", "lightning")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}

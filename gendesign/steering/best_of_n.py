@@ -1,0 +1,92 @@
+"""Best-of-N: draw N designs from the backbone and keep one, the baseline of every steering method.
+
+Keeping the best costs KL = log N - (N - 1)/N at most (Beirami et al. 2024, arXiv 2401.01879). Keeping one drawn with
+weights exp(r/alpha) is importance resampling of p*(x) ∝ p(x) exp(r(x)/alpha), exact as N grows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Generator
+
+from gendesign.backbone import Backbone
+from gendesign.building import whole
+from gendesign.errors import ConfigError
+from gendesign.rewards.base import Reward
+from gendesign.steering.resampling import choose, selection_kl
+from gendesign.steering.sampler import Cost, Particles, Plan, Steering, temperature
+from gendesign.steering.unsteered import UnsteeredSampler
+from gendesign.steering.value import PosteriorMode
+
+
+@dataclass(frozen=True)
+class BestOfN(Steering):
+    """Keep one of N.
+
+    Args:
+        candidates: N, designs drawn for each one kept.
+        selection: "best" keeps the highest reward; "resample" draws with weights exp(r/alpha).
+        alpha: temperature in the reward's unit, for "resample".
+    """
+
+    candidates: int = 10
+    selection: Literal["best", "resample"] = "best"
+    alpha: float | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        whole("candidates", self.candidates)
+        if self.selection not in ("best", "resample"):
+            raise ConfigError(f"selection must be 'best' or 'resample', got {self.selection!r}")
+        if self.alpha != "auto":
+            temperature(self.alpha)
+
+    def __call__(self, backbone: Backbone, reward: Reward | None) -> BestOfNSampler:
+        """Bind the method to a backbone and a reward."""
+        return BestOfNSampler(backbone, self.require(reward), self)
+
+    def bound(self, num: int, plan: Plan) -> Cost:
+        """N evaluations a step, N rewards a design."""
+        return Cost(network_rows=num * self.candidates * plan.steps, reward_calls=num * self.candidates)
+
+
+class BestOfNSampler(UnsteeredSampler):
+    """Unsteered particles, N a design; the choice comes at the end."""
+
+    def __init__(self, backbone: Backbone, reward: Reward, method: BestOfN) -> None:
+        super().__init__(backbone, None, particles_per_design=method.candidates)
+        self.method = method
+        self.judge = reward
+        self.temperature = temperature(method.alpha) if method.selection == "resample" else None
+
+    def finish(self, particles: Particles, plan: Plan, *, generator: Generator) -> Particles:
+        """Score the N designs of each group and keep one; one that cannot be scored loses to any that can."""
+        n = self.method.candidates
+        look = PosteriorMode()  # nothing is masked any more: this is the reward itself
+        found = look(
+            self.judge,
+            self.backbone.codec,
+            particles.x,
+            particles.t,
+            particles.prediction,
+            alpha=self.temperature or 1.0,
+            generator=generator,
+        )
+        reward = torch.where(found.ok, found.values, -torch.inf).view(-1, n)
+        # a group without any score keeps an arbitrary member, whose status says what is wrong
+        reward = torch.where((reward > -torch.inf).any(-1, keepdim=True), reward, 0.0)
+        if self.temperature is None:
+            best = reward == reward.amax(-1, keepdim=True)
+            log_w = torch.where(best, 0.0, -torch.inf)
+            # of N independent draws with distinct rewards; ties only lower it
+            kl = torch.full_like(reward[:, 0], math.log(n) - (n - 1) / n)
+        else:
+            log_w = reward / self.temperature
+            kl = selection_kl(log_w)
+        row = choose(log_w, generator=generator)
+        index = torch.arange(len(reward), device=row.device) * n + row
+        kept = replace(particles, value=found.values, ok=found.ok)[index]
+        return replace(kept, kl=kl, cost=particles.cost + Cost(reward_calls=found.reward_calls))

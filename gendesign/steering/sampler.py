@@ -1,0 +1,370 @@
+"""The single loop that runs every steering method, and the state that it carries.
+
+A `Sampler` is one method bound to a backbone and a reward: `init` makes particles of pure noise, `step` takes them one
+reverse step further, `finish` leaves one particle a design. `run_sampler` is the only loop over steps.
+
+No prediction is computed twice: a state that equals its parent, or another state of the step, shares its prediction and
+its value, and the prediction of a chosen candidate is carried into the next step.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Generator, Tensor
+
+from gendesign.backbone import Backbone
+from gendesign.building import Configurable, finite, whole
+from gendesign.codecs import SequenceCodec
+from gendesign.diffusion.process import Prediction, concatenate
+from gendesign.errors import ConfigError, UnsupportedError
+from gendesign.rewards.base import Reward
+from gendesign.steering.value import Value
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What was spent.
+
+    Attributes:
+        network_rows: denoiser evaluations, one a row (NFE summed over designs).
+        reward_calls: designs scored.
+        lookahead_failures: look-aheads whose status was not OK; they inherited their parent's value.
+        seconds: wall time.
+    """
+
+    network_rows: int = 0
+    reward_calls: int = 0
+    lookahead_failures: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.network_rows + other.network_rows,
+            self.reward_calls + other.reward_calls,
+            self.lookahead_failures + other.lookahead_failures,
+            self.seconds + other.seconds,
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every step of a run needs to know.
+
+    Attributes:
+        times: edges of the time grid, from 1 down to 0.
+        length: positions L of a design.
+        template: token ids with MASK where free, or None.
+        max_rows: network rows a call, which bounds memory.
+    """
+
+    times: Float[Tensor, " E"]
+    length: int
+    template: Int[Tensor, " L"] | None = None
+    max_rows: int = 1024
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return len(self.times) - 1
+
+
+def make_plan(backbone: Backbone, *, steps: int, template: str | None = None, max_rows: int = 1024) -> Plan:
+    """Plan a run.
+
+    Args:
+        backbone: what is sampled.
+        steps: wished number of steps; rules of unmasking that need another number say so by `num_steps`.
+        template: one letter a position, '*' where free; None leaves everything free.
+        max_rows: network rows a call.
+
+    Raises:
+        ConfigError: steps or max_rows below 1.
+        DesignError: a template that does not fit the codec.
+    """
+    whole("steps", steps), whole("max_rows", max_rows)
+    length = backbone.codec.length
+    ids, num_free = None, length
+    if template is not None:
+        if not isinstance(backbone.codec, SequenceCodec):
+            raise UnsupportedError(f"templates need a sequence codec; this backbone has {type(backbone.codec).__name__}")
+        ids, fixed = backbone.codec.encode_template(template)
+        num_free = int((~fixed).sum())
+    process = backbone.process
+    return Plan(process.times(process.num_steps(steps, num_free)), length, ids, max_rows)
+
+
+@dataclass(frozen=True)
+class Particles:
+    """The state of a run: one row a particle.
+
+    Attributes:
+        x: noisy states.
+        t: the time at which the next step acts on each.
+        prediction: the network's prediction at (x, t).
+        value: estimated value of each state in the reward's unit; NaN where unknown.
+        ok: whether the reward could score what the state leads to.
+        group: which design a particle belongs to.
+        ancestor: row of the parent one step before.
+        log_weight: importance weight, in log space.
+        kl: accumulated upper bound on the divergence from the base, in nats.
+        cost: spent so far, by all particles together.
+        cond: conditioning, one row a particle, or None.
+        state: whatever else a method carries.
+    """
+
+    x: Tensor
+    t: Float[Tensor, " B"]
+    prediction: Prediction
+    value: Float[Tensor, " B"]
+    ok: Bool[Tensor, " B"]
+    group: Int[Tensor, " B"]
+    ancestor: Int[Tensor, " B"]
+    log_weight: Float[Tensor, " B"]
+    kl: Float[Tensor, " B"]
+    cost: Cost = Cost()
+    cond: Any = None
+    state: Any = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: Int[Tensor, " R"]) -> Particles:
+        """Some of the rows; the cost, which belongs to the run, stays."""
+        return replace(
+            self,
+            **{
+                name: getattr(self, name)[index]
+                for name in ("x", "t", "prediction", "value", "ok", "group", "ancestor", "log_weight", "kl")
+            },
+            cond=self.cond[index] if isinstance(self.cond, Tensor) else self.cond,
+        )
+
+
+class Sampler(ABC):
+    """A steering method bound to a backbone and a reward.
+
+    Args:
+        backbone: what is sampled.
+        reward: what is wanted; None where the method needs none.
+        value: gives states their values while sampling; None where the method looks at the end only.
+        alpha: temperature in the reward's unit, for values that depend on it.
+        particles_per_design: particles that share one design.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        reward: Reward | None,
+        *,
+        value: Value | None = None,
+        alpha: float = 1.0,
+        particles_per_design: int = 1,
+    ) -> None:
+        self.backbone = backbone
+        self.reward = reward
+        self.value = value
+        self.alpha = alpha
+        self.particles_per_design = particles_per_design
+
+    def init(self, num: int, plan: Plan, *, generator: Generator) -> Particles:
+        """Pure noise for `num` designs."""
+        process, count = self.backbone.process, num * self.particles_per_design
+        x = process.prior(count, plan.length, generator=generator, template=plan.template)
+        t = process.event_time(x, None, 0, plan.times, generator=generator)
+        seen = self._look(x, t, plan, None, generator=generator)
+        rows = torch.arange(count, device=x.device)
+        zeros = torch.zeros(count, dtype=torch.float64, device=x.device)
+        return Particles(
+            x=x,
+            t=t,
+            prediction=seen.prediction,
+            value=seen.value,
+            ok=seen.ok,
+            group=rows // self.particles_per_design,
+            ancestor=rows,
+            log_weight=zeros,
+            kl=zeros,
+            cost=seen.cost,
+        )
+
+    @abstractmethod
+    def step(self, particles: Particles, step: int, plan: Plan, *, generator: Generator) -> Particles:
+        """Take reverse step number `step` (0-based)."""
+
+    def finish(self, particles: Particles, plan: Plan, *, generator: Generator) -> Particles:
+        """Leave one particle a design."""
+        return particles
+
+    def candidates(self, particles: Particles, num: int, step: int, plan: Plan, *, generator: Generator) -> Tensor:
+        """Draw `num` states a particle from p(x_s | x_t)."""
+        s = plan.times[step + 1].to(particles.t.device).expand(len(particles))
+        transition = self.backbone.process.transition(particles.prediction, particles.x, particles.t, s)
+        return transition.sample(num, generator=generator)
+
+    def children(
+        self, particles: Particles, x: Tensor, parent: Int[Tensor, " R"], step: int, plan: Plan, *, generator: Generator
+    ) -> Particles:
+        """Particles at new states, with their predictions and values.
+
+        Args:
+            particles: the parents.
+            x: new states.
+            parent: row of each state's parent.
+            step: number of the step that led here.
+            plan: of the run.
+            generator: of the block.
+        """
+        t = self.backbone.process.event_time(x, particles.t[parent], step + 1, plan.times, generator=generator)
+        seen = self._look(x, t, plan, particles, generator=generator)
+        # a failed look-ahead is not a failed design: it inherits, which is potential 1
+        value = torch.where(seen.ok, seen.value, particles.value[parent])
+        return replace(
+            particles[parent],
+            x=x,
+            t=t,
+            prediction=seen.prediction,
+            value=value,
+            ok=seen.ok,
+            ancestor=parent,
+            cost=particles.cost + seen.cost,
+        )
+
+    def _look(self, x: Tensor, t: Tensor, plan: Plan, known: Particles | None, *, generator: Generator) -> _Seen:
+        """Predict and value states, each distinct one once; what is known of the parents costs nothing."""
+        process, denoiser = self.backbone.process, self.backbone.denoiser
+        in_time = denoiser.time_conditioned or (self.value is not None and self.value.time_conditioned)
+        source, fresh = match(x, t, known, in_time=in_time)
+        with torch.no_grad():
+            asked = [process.predict(denoiser, x[part], t[part]) for part in fresh.split(plan.max_rows)]
+        new = concatenate(asked)
+        value, ok = torch.full_like(t[fresh], torch.nan, dtype=torch.float64), torch.ones_like(t[fresh], dtype=torch.bool)
+        calls = 0
+        if self.value is not None and self.reward is not None and len(fresh):
+            codec = self.backbone.codec
+            found = self.value(
+                self.reward, codec, x[fresh], t[fresh], new, alpha=self.alpha, generator=generator
+            )
+            value, ok, calls = found.values, found.ok, found.reward_calls
+        cost = Cost(new.rows, calls, int((~ok).sum()))
+        if known is not None:
+            new = known.prediction.append(new)
+            value, ok = torch.cat([known.value, value]), torch.cat([known.ok, ok])
+        return _Seen(new[source], value[source], ok[source], cost)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What looking at states gave; values are NaN where not ok."""
+
+    prediction: Prediction
+    value: Float[Tensor, " R"]
+    ok: Bool[Tensor, " R"]
+    cost: Cost
+
+
+def match(
+    x: Tensor, t: Float[Tensor, " R"], known: Particles | None, *, in_time: bool
+) -> tuple[Int[Tensor, " R"], Int[Tensor, " U"]]:
+    """Find equal states.
+
+    Args:
+        x: new states, R of them.
+        t: their times.
+        known: particles already looked at, B of them.
+        in_time: equal states at different times differ.
+
+    Returns:
+        For each new state the row to use of [known; fresh], and the rows of `x` that are fresh: the first of each set of
+        equal ones that is not among the known.
+    """
+    num_known, num = 0 if known is None else len(known), len(x)
+    rows = torch.arange(num_known + num, device=x.device)
+    if x.is_floating_point():  # continuous states never meet
+        return rows[num_known:], rows[:num]
+    pool = x if known is None else torch.cat([known.x, x])
+    if in_time:
+        pool = torch.cat([pool.double(), (t if known is None else torch.cat([known.t, t]))[:, None]], -1)
+    inverse = pool.unique(dim=0, return_inverse=True)[1]
+    first = torch.full_like(rows, len(pool)).scatter_reduce(0, inverse, rows, "amin")[inverse][num_known:]
+    fresh = (first == rows[num_known:]).nonzero().squeeze(-1)
+    slot = rows.clone()
+    slot[num_known + fresh] = num_known + rows[: len(fresh)]
+    return slot[first], fresh
+
+
+class Steering(Configurable, ABC):
+    """The settings of a steering method; calling it with a backbone and a reward gives a `Sampler`."""
+
+    needs_gradient: bool = False
+    """Whether the reward must be differentiable."""
+
+    alternative: str = "SVDD"
+    """The nearest method without that need, named when a reward is refused."""
+
+    @abstractmethod
+    def __call__(self, backbone: Backbone, reward: Reward | None) -> Sampler:
+        """Bind the method.
+
+        Raises:
+            UnsupportedError: the method cannot work with this reward or backbone.
+        """
+
+    @abstractmethod
+    def bound(self, num: int, plan: Plan) -> Cost:
+        """The most that a run of `num` designs can spend, before anything is shared."""
+
+    def require(self, reward: Reward | None) -> Reward:
+        """The reward, if this method can use it."""
+        name = type(self).__name__
+        if reward is None:
+            raise UnsupportedError(f"{name} needs a reward; give one, or use Unsteered")
+        if self.needs_gradient and not reward.differentiable:
+            raise UnsupportedError(f"{name} needs a differentiable reward, {reward.label} is not; use {self.alternative}")
+        return reward
+
+
+def temperature(alpha: float | str) -> float:
+    """Check a temperature.
+
+    Raises:
+        ConfigError: not a number above 0; "auto" is resolved by `gendesign.design` before a sampler is made.
+    """
+    if isinstance(alpha, str):
+        if alpha == "auto":
+            raise ConfigError("alpha='auto' is chosen by gendesign.design from a pilot of base designs; here give a number")
+        raise ConfigError(f"alpha must be a number above 0 or 'auto', got {alpha!r}")
+    return finite("alpha", alpha, above=0.0)
+
+
+def run_sampler(
+    sampler: Sampler,
+    num: int,
+    plan: Plan,
+    *,
+    generator: Generator,
+    on_step: Callable[[int, Particles], None] | None = None,
+) -> Particles:
+    """Run a sampler: the one loop over steps.
+
+    Args:
+        sampler: what to run.
+        num: designs.
+        plan: of the run.
+        generator: all randomness of these designs.
+        on_step: told the number of steps done and the particles, after each.
+
+    Returns:
+        One particle a design, in order.
+    """
+    particles = sampler.init(num, plan, generator=generator)
+    for step in range(plan.steps):
+        particles = sampler.step(particles, step, plan, generator=generator)
+        if on_step is not None:
+            on_step(step + 1, particles)
+    return sampler.finish(particles, plan, generator=generator)

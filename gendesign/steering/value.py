@@ -1,0 +1,135 @@
+"""Values of noisy states: how good the designs will be that x_t leads to.
+
+The soft value is v_t(x_t) = alpha log E[exp(r(x_0)/alpha) | x_t]. Posterior look-ahead approximates it from one
+prediction of the network, without a gradient of r (Li et al. 2024, Derivative-Free Guidance in Continuous and Discrete
+Diffusion Models with Soft Value-Based Decoding, arXiv 2408.08252). Where nothing is masked any more, every look-ahead
+is the reward itself.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Generator, Tensor
+
+from gendesign.building import Configurable, whole
+from gendesign.codecs import Codec
+from gendesign.diffusion.process import Prediction
+from gendesign.rewards.base import Reward
+
+
+@dataclass(frozen=True)
+class Valued:
+    """Values of states.
+
+    Attributes:
+        values: in the reward's unit; NaN where not ok.
+        ok: whether the reward could score what the state leads to.
+        reward_calls: designs scored.
+    """
+
+    values: Float[Tensor, " B"]
+    ok: Bool[Tensor, " B"]
+    reward_calls: int
+
+
+class Value(Configurable, ABC):
+    """A rule that gives states their values."""
+
+    time_conditioned: bool = False
+    """Whether equal states at different times may have different values."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        reward: Reward,
+        codec: Codec,
+        x: Tensor,
+        t: Float[Tensor, " B"],
+        prediction: Prediction,
+        *,
+        alpha: float,
+        generator: Generator,
+    ) -> Valued:
+        """Value the states.
+
+        Args:
+            reward: scores designs.
+            codec: decodes them.
+            x: states.
+            t: their times.
+            prediction: the network's prediction at (x, t).
+            alpha: temperature, in the reward's unit.
+            generator: for look-aheads that draw.
+        """
+
+
+class PosteriorMode(Value):
+    """v(x_t) = r(x_hat_0): the most probable token everywhere (the mean, where continuous). Biased, cheap, useful."""
+
+    def __call__(
+        self,
+        reward: Reward,
+        codec: Codec,
+        x: Tensor,
+        t: Float[Tensor, " B"],
+        prediction: Prediction,
+        *,
+        alpha: float,
+        generator: Generator,
+    ) -> Valued:
+        values, ok, calls = score_distinct(reward, codec.decode(prediction.mode()))
+        return Valued(torch.from_numpy(values).to(x.device), torch.from_numpy(ok).to(x.device), calls)
+
+
+class PosteriorSamples(Value):
+    """v(x_t) from k designs drawn from the prediction: their mean reward, or their soft value.
+
+    Args:
+        num: k, designs drawn a state.
+        soft: alpha log mean exp(r/alpha) instead of the mean.
+    """
+
+    def __init__(self, num: int = 4, *, soft: bool = False) -> None:
+        self.num = whole("num", num)
+        self.soft = soft
+
+    def __call__(
+        self,
+        reward: Reward,
+        codec: Codec,
+        x: Tensor,
+        t: Float[Tensor, " B"],
+        prediction: Prediction,
+        *,
+        alpha: float,
+        generator: Generator,
+    ) -> Valued:
+        drawn = prediction.sample(self.num, generator=generator)
+        values, ok, calls = score_distinct(reward, codec.decode(drawn.flatten(0, 1)))
+        v = torch.from_numpy(values).to(x.device).view(self.num, len(x))
+        fine = torch.from_numpy(ok).to(x.device).view(self.num, len(x))
+        count = fine.sum(0)  # draws that failed are left out; a state fails when all of its draws do
+        if self.soft:
+            value = alpha * ((v / alpha).masked_fill(~fine, -math.inf).logsumexp(0) - count.clamp(min=1).log())
+        else:
+            value = v.masked_fill(~fine, 0.0).sum(0) / count.clamp(min=1)
+        return Valued(value.masked_fill(count == 0, math.nan), count > 0, calls)
+
+
+def score_distinct(reward: Reward, designs: list[str]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Score each different design once.
+
+    Returns:
+        Values (NaN where not ok) and ok flags in the order of `designs`, and the number of designs scored.
+    """
+    distinct = list(dict.fromkeys(designs))
+    scores = reward(distinct)
+    row = {design: i for i, design in enumerate(distinct)}
+    index = np.array([row[design] for design in designs], dtype=np.int64)
+    return scores.values[index], scores.ok[index], len(distinct)

@@ -1,0 +1,68 @@
+"""Best-of-N against its known law."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from gendesign.errors import ConfigError
+from gendesign.rewards.base import FunctionReward
+from gendesign.steering.best_of_n import BestOfN
+
+LETTERS = (0.4, 0.3, 0.2, 0.1)
+
+
+def ranked(design: str) -> float:
+    """A different reward for every design."""
+    return float(sum("ACGT".index(letter) * 4**i for i, letter in enumerate(design)))
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_best_follows_the_law_of_the_maximum(make_arena: Any, tv: Any, n: int) -> None:
+    """P(best = x) = F(r(x))^N - F(r(x)-)^N."""
+    arena = make_arena(LETTERS, ranked, length=2, alpha=1.0)
+    order = arena.r.argsort()
+    upper = arena.p[order].cumsum(0)
+    law = torch.zeros_like(arena.p)
+    law[order] = upper**n - (upper - arena.p[order]) ** n
+    assert tv(arena.frequencies(BestOfN(candidates=n), 20_000), law) <= arena.floor(20_000, law) + 0.01
+
+
+def test_resampling_approaches_the_target(make_arena: Any, tv: Any) -> None:
+    arena = make_arena(LETTERS, lambda d: float(d.count("A")), length=2, alpha=0.5)
+    distance = [
+        tv(arena.frequencies(BestOfN(candidates=n, selection="resample", alpha=0.5), 3_000), arena.target)
+        for n in (1, 4, 64)
+    ]
+    assert distance[0] > distance[1] > distance[2]
+    assert distance[2] <= arena.floor(3_000) + 0.02
+
+
+def test_cost_and_kl(make_arena: Any) -> None:
+    arena = make_arena(LETTERS, ranked, length=2, alpha=1.0)
+    final = arena.sample(BestOfN(candidates=5), 8)
+    assert len(final) == 8 and final.group.tolist() == list(range(8))
+    assert final.kl.tolist() == pytest.approx([math.log(5) - 4 / 5] * 8)
+    bound = BestOfN(candidates=5).bound(8, arena.plan())
+    assert final.cost.network_rows <= bound.network_rows and final.cost.reward_calls <= bound.reward_calls
+
+
+def test_designs_that_cannot_be_scored_lose(make_arena: Any) -> None:
+    arena = make_arena(LETTERS, ranked, length=2, alpha=1.0)
+    arena.reward = FunctionReward(lambda d: float("nan") if "A" in d else 1.0, name="no_a", each=True)
+    final = arena.sample(BestOfN(candidates=12), 50)
+    assert final.ok.double().mean().item() > 0.9
+    arena.reward = FunctionReward(lambda d: float("nan"), name="never", each=True)
+    assert not arena.sample(BestOfN(candidates=3), 5).ok.any()
+
+
+def test_bad_settings_are_refused() -> None:
+    for make in (
+        lambda: BestOfN(candidates=0),
+        lambda: BestOfN(alpha=0.0),
+    ):
+        with pytest.raises(ConfigError):
+            make()
