@@ -329,7 +329,7 @@ def _fingerprint(backbone: Backbone) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(backbone.denoiser.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
