@@ -40,7 +40,7 @@ $(VENV)/.dev: $(VENV)/.runtime
 	@touch $@
 
 design: $(VENV)/.runtime
-	@$(BIN)/gendesign design out=$(OUT) --overwrite
+	@$(BIN)/gendesign design out=$(OUT) --resume
 	@echo "open $(OUT)/report.html; the designs are in $(OUT)/designs.fasta and $(OUT)/designs.csv"
 
 test: lint types layers pytest

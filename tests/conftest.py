@@ -8,10 +8,18 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import sys
+import types
+
+from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
-# before anything of gendesign is imported: jaxtyping's shape annotations are checked by beartype
-install_import_hook("gendesign", "beartype.beartype")
+# before anything of gendesign is imported: jaxtyping's shape annotations are checked by beartype, which takes an
+# int for a float as Python and mypy do
+checker = types.ModuleType("gendesign_typechecker")
+checker.check = beartype(conf=BeartypeConf(is_pep484_tower=True))  # type: ignore[attr-defined]
+sys.modules[checker.__name__] = checker
+install_import_hook("gendesign", "gendesign_typechecker.check")
 
 from collections.abc import Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402

@@ -1,0 +1,157 @@
+"""The command line: `gendesign VERB ...`.
+
+    gendesign design reward=dna-expression steering=svdd steering.candidates=20 num_designs=64 out=outputs/run1
+
+A wrong word ends in one line on standard error and exit code 2; Ctrl-C in one line and 130. The verbs' work is in
+`gendesign.verbs`, imported when one is called, so that `--help` is quick.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from gendesign.errors import ConfigError, GendesignError
+
+TRAINING = ("fit", "validate", "test")
+EPILOG = """\
+examples:
+  gendesign design                                    64 yeast promoters of high expression
+  gendesign design num_designs=8 steering=best_of_n steering.candidates=50 out=outputs/b50
+  gendesign design backbone=my/folder reward=my_reward.yaml --trust my_module
+  gendesign check medium-specific                     what would run, and what it would cost
+  gendesign score sequences.fasta reward=dna-expression out=scores.csv
+  gendesign data get yeast_native_promoters_1011
+  gendesign fit --config configs/train/dna_yeast_promoter.yaml
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see: {self.prog} --help)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of every verb; training verbs hand their words to Lightning's."""
+    top = _Parser(
+        prog="gendesign",
+        description="Sample designs from a diffusion backbone, steered by a reward.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="store_true", help="print the version")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    composed = argparse.ArgumentParser(add_help=False, parents=[common])
+    composed.add_argument(
+        "--config-dir", metavar="DIR", help="a folder with your own backbone/ reward/ steering/"
+    )
+    composed.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="let configurations name this package's classes",
+    )
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
+
+    def verb(name: str, about: str, *, parent: Any) -> Any:
+        sub = verbs.add_parser(name, help=about, description=about, parents=[parent], allow_abbrev=False)
+        return sub
+
+    words_help = "name or file of a configuration, then key=value: backbone=, reward=, heldout=, steering=, "
+    words_help += "their arguments (steering.candidates=20), num_designs, steps, seed, template, out, device"
+    design = verb("design", "sample steered designs", parent=composed)
+    design.add_argument("words", nargs="*", metavar="[CONFIG] key=value", help=words_help)
+    design.add_argument("--resume", action="store_true", help="continue the run in `out`")
+    design.add_argument("--quiet", action="store_true", help="no progress")
+    check = verb("check", "resolve everything and estimate the cost; run nothing", parent=composed)
+    check.add_argument("words", nargs="*", metavar="[CONFIG] key=value", help=words_help)
+    verb("list", "backbones, rewards, steering methods and public tables", parent=composed)
+    score = verb("score", "score the sequences of a FASTA, CSV or Parquet file", parent=composed)
+    score.add_argument("file", help=".fasta, .csv, .tsv (or with .gz), .parquet")
+    score.add_argument(
+        "words", nargs="*", metavar="key=value", help="reward=NAME, its arguments, device=, out=FILE"
+    )
+    score.add_argument("--column", default="sequence", help="column of the sequences (default: sequence)")
+    data = verb("data", "public tables: list, get NAME, path NAME", parent=common)
+    data.add_argument("action", choices=["list", "get", "path"])
+    data.add_argument("name", nargs="?")
+    data.add_argument("--mirror", metavar="URL", help="fetch from here instead of GitHub")
+    data.add_argument("--folder", metavar="DIR", help="put the table here instead of the cache")
+    for name, about in (
+        ("fit", "train a backbone or a predictor"),
+        ("validate", "evaluate on the validation rows"),
+        ("test", "evaluate on the test rows"),
+    ):
+        verbs.add_parser(name, help=f"{about} (Lightning CLI; see gendesign {name} --help)", add_help=False)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    try:
+        try:
+            _run(words)
+        finally:
+            sys.stdout.flush()  # here, where a full disk can still be reported
+    except GendesignError as error:
+        return _fail(error, " ".join(str(error).split()), 2, debug)
+    except KeyboardInterrupt as error:
+        return _fail(error, "interrupted; what was finished is on disk, and --resume continues", 130, debug)
+    except BrokenPipeError:  # `gendesign list | head`
+        _forget_output()
+        return 0
+    except OSError as error:
+        _forget_output()
+        return _fail(error, " ".join(str(error).split()), 2, debug)
+    except Exception as error:  # a bug: say so in one line, and how to see more
+        text = " ".join(str(error).split())[:500]
+        return _fail(error, f"unexpected {type(error).__name__}: {text} (--debug shows where)", 1, debug)
+    return 0
+
+
+def _forget_output() -> None:
+    """What cannot be written now cannot be written at exit either."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass  # standard output is no file
+
+
+def _fail(error: BaseException, line: str, code: int, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    print(f"error: {line}", file=sys.stderr)
+    return code
+
+
+def _run(words: list[str]) -> None:
+    if words and words[0] in TRAINING:
+        from gendesign.training import main as train
+
+        train([word for word in words if word != "--debug"])
+        return
+    arguments, more = parser().parse_known_args(words)
+    unknown = [word for word in more if word.startswith("-") or not hasattr(arguments, "words")]
+    if unknown:
+        raise ConfigError(f"unrecognised: {' '.join(unknown)} (see: gendesign {arguments.verb or ''} --help)")
+    if more:
+        arguments.words = [*arguments.words, *more]  # words that stand after an option
+    if arguments.version:
+        from importlib.metadata import version
+
+        print(version("gendesign"))
+    elif arguments.verb is None:
+        parser().print_help()
+    else:
+        if getattr(arguments, "trust", None):
+            sys.path.insert(0, os.getcwd())  # a trusted package may lie where the user stands
+        from gendesign import verbs
+
+        getattr(verbs, f"{arguments.verb}_verb")(arguments)

@@ -1,0 +1,269 @@
+"""What each verb of the command line does: resolve the words, build, call the library, say where to look."""
+
+import argparse
+import csv
+import inspect
+import io
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gendesign import tables
+from gendesign.backbone import Backbone, list_backbones, load_backbone
+from gendesign.building import build
+from gendesign.compose import GROUPS, SETTINGS, compose, options, read_yaml, steering_methods
+from gendesign.design_set import write_text
+from gendesign.errors import ConfigError, DataError, OutputError
+from gendesign.report import write_report
+from gendesign.rewards.base import Reward
+from gendesign.rewards.catalog import build_reward, list_rewards, load_reward
+from gendesign.run import design, estimate_cost
+from gendesign.sequence_files import read_rows
+from gendesign.steering.sampler import Steering, make_plan
+from gendesign.terminal import RunProgress
+
+
+def _composed(arguments: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
+    config, rest = None, list(words)
+    if rest and "=" not in rest[0]:
+        config, *rest = rest
+    return compose(rest, config=config, config_dir=arguments.config_dir, trust=arguments.trust)
+
+
+def _device(name: str) -> str:
+    """Resolve `auto`; nothing below the command line picks a device."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"device={name}, but PyTorch sees no CUDA device here; use device=cpu or device=auto"
+        )
+    return name
+
+
+@dataclass
+class _Job:
+    """Everything that a configuration names, built."""
+
+    config: dict[str, Any]
+    backbone: Backbone
+    reward: Reward | None
+    heldout: Reward | None
+    steering: Steering
+    settings: dict[str, Any]
+    out: Path
+
+
+def _job(arguments: argparse.Namespace) -> _Job:
+    config = _composed(arguments, arguments.words)
+    device = _device(config.get("device", "auto"))
+    settings = {
+        key: value for key, value in config.items() if key in SETTINGS and key not in ("out", "device")
+    }
+    for key, value in _signature_defaults().items():
+        settings.setdefault(key, value)
+    resolved = {key: config.get(key) for key in GROUPS} | settings
+    named = [Path(str(config["backbone"]["path"])).name, _short(config["reward"]), _short(config["steering"])]
+    out = Path(config.get("out") or Path("outputs") / "-".join([*named, f"seed{settings['seed']}"]))
+    return _Job(
+        resolved,
+        load_backbone(config["backbone"]["path"], device=device, trust=arguments.trust),
+        _reward(config["reward"], device, arguments.trust),
+        _reward(config.get("heldout"), device, arguments.trust),
+        _steering(config["steering"], arguments.trust),
+        settings,
+        out.expanduser(),
+    )
+
+
+def _steering(config: dict[str, Any], trust: Sequence[str]) -> Steering:
+    steering = build(config, trust=trust)
+    if not isinstance(steering, Steering):
+        raise ConfigError(f"{config.get('class_path')} is no steering method; expected a subclass of Steering")
+    return steering
+
+
+def _short(config: dict[str, Any]) -> str:
+    return Path(str(config.get("path") or str(config.get("class_path")).rpartition(".")[2])).name
+
+
+def _signature_defaults() -> dict[str, Any]:
+    """The settings' defaults, which live in the signature of `design`."""
+    parameters = inspect.signature(design).parameters
+    return {key: parameters[key].default for key in SETTINGS if key in parameters and key != "out"}
+
+
+def _reward(config: dict[str, Any] | None, device: str, trust: Sequence[str]) -> Reward | None:
+    if config is None:
+        return None
+    if "path" in config:
+        return load_reward(config["path"], device=device, trust=trust)
+    for name, file in options("reward").items():
+        if read_yaml(file) == config:  # unchanged: it keeps its name, which reports look up
+            return load_reward(name, device=device, trust=trust)
+    reward = build_reward(config, trust=trust)
+    reward.to(device)
+    return reward
+
+
+def design_verb(arguments: argparse.Namespace) -> None:
+    """Sample designs and write them, a summary and the report."""
+    job = _job(arguments)
+    unit = job.reward.unit if job.reward is not None else ""
+    with RunProgress(quiet=arguments.quiet, unit=unit) as progress:
+        run = design(
+            job.backbone,
+            job.reward,
+            job.steering,
+            heldout=job.heldout,
+            out=job.out,
+            resume=arguments.resume,
+            progress=progress,
+            config=job.config,
+            **job.settings,
+        )
+    run.save(job.out)
+    report = write_report(run, job.out / "report.html")
+    for label, scores in run.scores.items():
+        base = run.base.scores[label].values if run.base is not None else []
+        compared = f" (unsteered {_median(base)})" if len(base) else ""
+        lost = len(scores) - int(scores.ok.sum())
+        print(
+            f"{label}: median {_median(scores.values)}{compared}"
+            + (f", {lost} without a score" if lost else "")
+        )
+    print(f"{len(run)} designs: {job.out / 'designs.fasta'}, {job.out / 'designs.csv'}\nreport: {report}")
+
+
+def _median(values: Any) -> str:
+
+    fine = np.asarray(values)[np.isfinite(values)]
+    return f"{np.median(fine):.3f}" if len(fine) else "none"
+
+
+def check_verb(arguments: argparse.Namespace) -> None:
+    """Build everything and ask backbone and rewards for two designs, so that what is broken breaks now."""
+    job = _job(arguments)
+    bound = {key: job.settings[key] for key in ("num_designs", "steps", "base_designs", "template")}
+    cost = estimate_cost(job.backbone, job.steering, **bound)
+    job.steering(job.backbone, job.reward) if getattr(job.steering, "alpha", None) != "auto" else None
+    make_plan(job.backbone, steps=job.settings["steps"], template=job.settings["template"])
+    start = time.perf_counter()
+    probe = job.backbone.sample(2, steps=2, seed=job.settings["seed"], template=job.settings["template"])
+    seconds = (time.perf_counter() - start) / 4 * cost.network_rows
+    parameters = sum(p.numel() for p in job.backbone.denoiser.parameters())
+    print(f"backbone: {job.config['backbone']['path']}, {parameters:,} parameters")
+    for role, reward in (("reward", job.reward), ("held out", job.heldout)):
+        if reward is None:
+            print(f"{role}: none")
+            continue
+        scores = reward(probe)
+        seconds += scores.seconds / len(probe) * cost.reward_calls if role == "reward" else 0.0
+        statuses = ", ".join(f"{count} {status}" for status, count in scores.counts().items())
+        why = next((f": {message}" for message in scores.message if message), "")
+        print(f"{role}: {reward.label} [{reward.unit or 'no unit'}]; two unsteered designs: {statuses}{why}")
+    print(f"steering: {type(job.steering).__name__}")
+    print(f"cost: at most {cost.network_rows:,} network evaluations and {cost.reward_calls:,} reward calls")
+    print(f"time: at most about {_duration(seconds)}, from two designs; batches make it shorter")
+    used = job.out.exists() and (not job.out.is_dir() or any(job.out.iterdir()))
+    print(f"out: {job.out}" + (" exists: add --resume, or choose another" if used else ""))
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def score_verb(arguments: argparse.Namespace) -> None:
+    """Score the sequences of a file; one row each, in the order of the file."""
+    for word in arguments.words:
+        if word.partition("=")[0].split(".")[0] not in ("reward", "device", "out"):
+            raise ConfigError(f"gendesign score takes reward=, its arguments, device= and out=; got {word!r}")
+    config = _composed(arguments, arguments.words)
+    path = Path(arguments.file)
+    rows = read_rows(path)
+    for line, reason in rows.problems[:5]:
+        print(f"warning: {path}, {rows.unit} {line} is left out: {reason}", file=sys.stderr)
+    designs = rows.column(arguments.column, meant_for="sequences", path=path)
+    if not designs:
+        raise DataError(f"{path}: holds no sequences")
+    out = Path(config["out"]) if config.get("out") else None
+    if out is not None and out.exists():
+        raise OutputError(f"{out} exists; choose another out=, nothing was overwritten")
+    reward = _reward(config["reward"], _device(config.get("device", "auto")), arguments.trust)
+    assert reward is not None
+    scores = reward(designs)
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    names = rows.columns.get("id", [str(line) for line in rows.lines])
+    writer.writerow(["id", "design", reward.label, f"{reward.label}_std", "status", "message"])
+    for i, text in enumerate(designs):
+        std = "" if scores.std is None or not scores.ok[i] else f"{scores.std[i]:.6g}"
+        value = f"{scores.values[i]:.6g}" if scores.ok[i] else ""
+        writer.writerow([names[i], text, value, std, scores.status[i], scores.message[i]])
+    if out is None:
+        print(table.getvalue(), end="")
+    else:
+        write_text(out, table.getvalue())
+    counts = ", ".join(f"{count} {status}" for status, count in scores.counts().items())
+    print(f"{len(designs)} sequences: {counts}" + (f"; {out}" if out else ""), file=sys.stderr)
+
+
+def list_verb(arguments: argparse.Namespace) -> None:
+    """Print what can be named on the command line."""
+    public = {name: f"{about} [{tables.state(name)}]" for name, about in tables.list_tables().items()}
+    for title, found in (
+        ("backbones", list_backbones()),
+        ("rewards", list_rewards()),
+        ("steering", steering_methods(arguments.config_dir, trust=arguments.trust)),
+        ("tables", public),
+    ):
+        print(f"{title}:")
+        width = max(map(len, found), default=0)
+        for name, about in found.items():
+            print(f"  {name:<{width}}  {about}")
+
+
+def data_verb(arguments: argparse.Namespace) -> None:
+    """List, fetch or find a public table."""
+    if arguments.action == "list":
+        for name, about in tables.list_tables().items():
+            print(f"{name}\n  {about}\n  {tables.state(name)}")
+        return
+    if not arguments.name:
+        raise ConfigError(
+            f"gendesign data {arguments.action} needs the name of a table: {', '.join(tables.list_tables())}"
+        )
+    if arguments.action == "path":
+        print(tables.locate(arguments.name))
+        return
+    shown = _download_progress()
+    path = tables.get(arguments.name, mirror=arguments.mirror, folder=arguments.folder, progress=shown)
+    print(path)
+
+
+def _download_progress() -> Callable[[str, int, int | None], None]:
+    last = {"file": ""}
+
+    def show(file: str, done: int, total: int | None) -> None:
+        terminal = sys.stderr.isatty()
+        of = f" of {total / 1e6:.1f}" if total else ""
+        if terminal:
+            print(f"\r{file}: {done / 1e6:.1f}{of} MB", end="\n" if done == total else "", file=sys.stderr)
+        elif file != last["file"]:
+            print(f"fetching {file}", file=sys.stderr)
+        last["file"] = file
+
+    return show
