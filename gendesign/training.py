@@ -17,6 +17,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from gendesign.errors import ConfigError, GendesignError
+from gendesign.parser_errors import TrainingParser, cause_of
 
 VERBS = ("fit", "validate", "test")
 
@@ -72,15 +73,22 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         GendesignError: anything that the user can mend.
     """
-    TrainingCLI(
-        LightningModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        save_config_kwargs={"overwrite": True},
-        args=list(argv),
-    )
+    try:
+        TrainingCLI(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            parser_class=TrainingParser,
+            auto_configure_optimizers=False,
+            save_config_kwargs={"overwrite": True},
+            args=list(argv),
+        )
+    except (ValueError, TypeError) as error:  # jsonargparse wraps what constructors raise
+        cause = cause_of(error)
+        if cause is None:
+            raise
+        raise cause from error
     return 0
 
 
