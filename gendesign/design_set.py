@@ -7,9 +7,8 @@ import io
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,9 @@ from gendesign.metrics import diverse_subset
 from gendesign.reference import Reference
 from gendesign.rewards.base import Scores
 from gendesign.steering.sampler import Cost
+from gendesign.storage import RESULTS, write_text
 
 Floats = npt.NDArray[np.float64]
-RESULTS = ("designs.fasta", "designs.csv", "config.yaml", "summary.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +114,9 @@ class DesignSet:
         path = Path(folder)
         present = [name for name in RESULTS if (path / name).exists()]
         if present:
-            raise OutputError(f"{path} already holds {present[0]}; choose another folder, nothing was overwritten")
+            raise OutputError(
+                f"{path} already holds {present[0]}; choose another folder, nothing was overwritten"
+            )
         write_text(path / "designs.fasta", self.fasta())
         write_text(path / "designs.csv", self.csv())
         write_text(path / "config.yaml", yaml.safe_dump(self.provenance.get("config", {}), sort_keys=False))
@@ -163,7 +164,9 @@ class DesignSet:
         return {
             "num_designs": len(self),
             "scores": {name: _describe(scores) for name, scores in self.scores.items()},
-            "base_scores": {} if self.base is None else {n: _describe(s) for n, s in self.base.scores.items()},
+            "base_scores": {}
+            if self.base is None
+            else {n: _describe(s) for n, s in self.base.scores.items()},
             "naturalness_nats_per_token": _median(self.naturalness),
             "base_naturalness_nats_per_token": None if self.base is None else _median(self.base.naturalness),
             "unique_designs": len(set(self.designs)),
@@ -173,47 +176,6 @@ class DesignSet:
             "cost_bound": asdict(self.estimate),
             "provenance": self.provenance,
         }
-
-
-@dataclass(frozen=True)
-class Stored:
-    """The part of a run that is kept on disk as soon as it is finished: one block of designs."""
-
-    designs: list[str]
-    kl: list[float]
-    cost: Cost = field(default_factory=Cost)
-
-    def save(self, path: Path) -> None:
-        """Write the block, whole or not at all."""
-        write_text(path, json.dumps({"designs": self.designs, "kl": self.kl, "cost": asdict(self.cost)}))
-
-    @classmethod
-    def load(cls, path: Path) -> Stored:
-        """Read a block."""
-        data = json.loads(path.read_text())
-        return cls(data["designs"], data["kl"], Cost(**data["cost"]))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        OutputError: the folder cannot be made or written, or the disk is full.
-    """
-    temporary: str | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise OutputError(f"cannot write {path}: {error.strerror or error}; free space or choose another folder") from error
 
 
 def _number(value: float) -> float | str:
@@ -229,7 +191,10 @@ def _describe(scores: Scores) -> dict[str, Any]:
     fine = scores.values[scores.ok]
     quartiles = np.percentile(fine, [0, 25, 50, 75, 100]) if len(fine) else [None] * 5
     names = ("minimum", "lower_quartile", "median", "upper_quartile", "maximum")
-    return {**dict(zip(names, quartiles, strict=True)), "status": {str(k): n for k, n in scores.counts().items()}}
+    return {
+        **dict(zip(names, quartiles, strict=True)),
+        "status": {str(k): n for k, n in scores.counts().items()},
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -6,9 +6,9 @@ same seed gives the same designs however the work is split, and a run that was s
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
-import json
 import platform
 import time
 import zlib
@@ -24,13 +24,16 @@ from torch import Generator
 
 from gendesign.backbone import Backbone
 from gendesign.building import describe, whole
-from gendesign.design_set import RESULTS, DesignSet, Stored, write_text
-from gendesign.errors import ConfigError, GendesignError, OutputError
+from gendesign.design_set import DesignSet
+from gendesign.diffusion.masked import MaskedDiffusion
+from gendesign.diffusion.unmasking import Unmasking
+from gendesign.errors import ConfigError, GendesignError, UnsupportedError
 from gendesign.reference import novelty
 from gendesign.rewards.base import Reward
 from gendesign.steering.resampling import temperature_for
 from gendesign.steering.sampler import Cost, Particles, Plan, Sampler, Steering, make_plan, run_sampler
 from gendesign.steering.unsteered import Unsteered
+from gendesign.storage import Store, Stored
 
 BLOCK = 64
 """Designs that share one random stream, and that are kept on disk together."""
@@ -68,6 +71,7 @@ def design(
     seed: int = 0,
     heldout: Reward | None = None,
     template: str | None = None,
+    unmasking: Unmasking | None = None,
     base_designs: int = 64,
     ess_fraction: float = 0.1,
     max_rows: int = 1024,
@@ -87,6 +91,7 @@ def design(
         seed: of all randomness.
         heldout: a reward that steering never sees, to judge the designs.
         template: one letter a position, '*' where free.
+        unmasking: another rule of unmasking than the backbone's own (masked diffusion only).
         base_designs: unsteered designs to compare with, and to choose alpha from where it is "auto"; 0 for none.
         ess_fraction: effective sample size of exp(r/alpha) on the base designs, over their number, that "auto" aims at.
         max_rows: network rows a call, which bounds memory.
@@ -104,7 +109,12 @@ def design(
         UnsupportedError: a method that cannot work with this reward.
         OutputError: `out` holds something else, or cannot be written.
     """
-    whole("num_designs", num_designs), whole("base_designs", base_designs, at_least=0), whole("seed", seed, at_least=0)
+    (
+        whole("num_designs", num_designs),
+        whole("base_designs", base_designs, at_least=0),
+        whole("seed", seed, at_least=0),
+    )
+    backbone = with_unmasking(backbone, unmasking)
     plan = make_plan(backbone, steps=steps, template=template, max_rows=max_rows)
     settings = {
         "backbone": _described(backbone),
@@ -115,10 +125,11 @@ def design(
         "steps": steps,
         "seed": seed,
         "template": template,
+        "unmasking": describe(unmasking),
         "base_designs": base_designs,
         "ess_fraction": ess_fraction,
     }
-    store = _Store.open(out, settings, weights=_fingerprint(backbone), resume=resume)
+    store = Store.open(out, settings, weights=_fingerprint(backbone), resume=resume)
     start = time.perf_counter()
     rewards = _named(reward, heldout)
 
@@ -129,7 +140,11 @@ def design(
         return _judge(backbone, rewards, blocks, method, plan, base=base, seed=seed)
 
     unsteered = Unsteered()
-    base = judge(sample(unsteered(backbone), base_designs, "base designs"), None, unsteered) if base_designs else None
+    base = (
+        judge(sample(unsteered(backbone), base_designs, "base designs"), None, unsteered)
+        if base_designs
+        else None
+    )
     steering = _resolve_alpha(steering, base, reward, ess_fraction)
     sampler = steering(backbone, reward)
     run = judge(sample(sampler, num_designs, "steered designs"), base, steering)
@@ -149,12 +164,37 @@ def design(
 
 
 def estimate_cost(
-    backbone: Backbone, steering: Steering, *, num_designs: int, steps: int, base_designs: int = 64, template: str | None = None
+    backbone: Backbone,
+    steering: Steering,
+    *,
+    num_designs: int,
+    steps: int,
+    base_designs: int = 64,
+    template: str | None = None,
+    unmasking: Unmasking | None = None,
 ) -> Cost:
     """The most that a run can spend in network rows and reward calls, the unsteered designs included."""
-    plan = make_plan(backbone, steps=steps, template=template)
+    plan = make_plan(with_unmasking(backbone, unmasking), steps=steps, template=template)
     scored = Cost(reward_calls=num_designs + base_designs)
     return steering.bound(num_designs, plan) + Unsteered().bound(base_designs, plan) + scored
+
+
+def with_unmasking(backbone: Backbone, unmasking: Unmasking | None) -> Backbone:
+    """The same backbone, network and all, with another rule of unmasking; None leaves it as it is.
+
+    Raises:
+        UnsupportedError: the backbone is no masked diffusion.
+    """
+    if unmasking is None:
+        return backbone
+    if not isinstance(backbone.process, MaskedDiffusion):
+        name = type(backbone.process).__name__
+        raise UnsupportedError(
+            f"unmasking={type(unmasking).__name__} needs a masked diffusion backbone, this is {name}"
+        )
+    other = copy.copy(backbone)
+    other.process = backbone.process.with_unmasking(unmasking)
+    return other
 
 
 def stream(seed: int, stage: str, block: int, *, device: torch.device | str = "cpu") -> Generator:
@@ -164,14 +204,18 @@ def stream(seed: int, stage: str, block: int, *, device: torch.device | str = "c
     return Generator(device).manual_seed(int(state) % 2**63)
 
 
-def _resolve_alpha(steering: Steering, base: DesignSet | None, reward: Reward | None, ess_fraction: float) -> Steering:
+def _resolve_alpha(
+    steering: Steering, base: DesignSet | None, reward: Reward | None, ess_fraction: float
+) -> Steering:
     """Replace alpha="auto" by the temperature with the wanted effective sample size on the base designs."""
     if getattr(steering, "alpha", None) != "auto":
         return steering
     if reward is None:
         return steering  # the method itself says that it needs one
     if base is None:
-        raise ConfigError("alpha='auto' is chosen from base designs: set base_designs above 0, or give alpha a number")
+        raise ConfigError(
+            "alpha='auto' is chosen from base designs: set base_designs above 0, or give alpha a number"
+        )
     alpha = temperature_for(base.values, ess_fraction)
     return dataclasses.replace(steering, alpha=alpha)  # type: ignore[type-var]
 
@@ -183,42 +227,45 @@ def _sample(
     *,
     seed: int,
     stage: str,
-    store: _Store,
+    store: Store,
     progress: Callable[[Progress], None] | None,
 ) -> list[Stored]:
     """Run the sampler block by block; blocks that are on disk are read instead."""
     blocks: list[Stored] = []
-    cost, best = Cost(), float("nan")
+    so_far = Progress(stage, 0, num * plan.steps, Cost(), float("nan"))
     for number, first in enumerate(range(0, num, BLOCK)):
         size = min(BLOCK, num - first)
         done = store.load(stage, number)
         if done is None:
             start = time.perf_counter()
-
-            def on_step(step: int, particles: Particles, size: int = size, first: int = first) -> None:
-                if progress is not None:
-                    values = particles.value[particles.value.isfinite()]
-                    now = float(values.max()) if len(values) else float("nan")
-                    spent = cost + particles.cost
-                    progress(
-                        Progress(stage, first * plan.steps + step * size, num * plan.steps, spent, float(np.fmax(best, now)))
-                    )
-
-            generator = stream(seed, stage, number, device=backbone_device(sampler))
-            final = run_sampler(sampler, size, plan, generator=generator, on_step=on_step)
+            generator = stream(seed, stage, number, device=sampler.backbone.device)
+            watch = _watch(progress, so_far, size) if progress is not None else None
+            final = run_sampler(sampler, size, plan, generator=generator, on_step=watch)
             spent = replace(final.cost, seconds=time.perf_counter() - start)
             done = Stored(sampler.backbone.codec.decode(final.x), final.kl.tolist(), spent)
             store.save(stage, number, done)
-            fine = final.value[final.value.isfinite()]
-            best = float(np.fmax(best, float(fine.max()) if len(fine) else float("nan")))
+            so_far = replace(so_far, best=float(np.fmax(so_far.best, _highest(final))))
         blocks.append(done)
-        cost = cost + done.cost
+        so_far = replace(so_far, done=so_far.done + size * plan.steps, cost=so_far.cost + done.cost)
     return blocks
 
 
-def backbone_device(sampler: Sampler) -> torch.device:
-    """Where the backbone's weights are."""
-    return next((p.device for p in sampler.backbone.parameters()), torch.device("cpu"))
+def _watch(
+    progress: Callable[[Progress], None], so_far: Progress, size: int
+) -> Callable[[int, Particles], None]:
+    """What tells `progress` of each step of a block of `size` designs."""
+
+    def on_step(step: int, particles: Particles) -> None:
+        best = float(np.fmax(so_far.best, _highest(particles)))
+        cost = so_far.cost + particles.cost
+        progress(replace(so_far, done=so_far.done + step * size, cost=cost, best=best))
+
+    return on_step
+
+
+def _highest(particles: Particles) -> float:
+    fine = particles.value[particles.value.isfinite()]
+    return float(fine.max()) if len(fine) else float("nan")
 
 
 def _judge(
@@ -255,54 +302,6 @@ def _judge(
     )
 
 
-@dataclass(frozen=True)
-class _Store:
-    """Finished blocks on disk; without a folder, nothing is kept."""
-
-    folder: Path | None
-
-    @classmethod
-    def open(cls, out: str | Path | None, settings: dict[str, Any], *, weights: str, resume: bool) -> _Store:
-        if out is None:
-            if resume:
-                raise OutputError("resume needs the folder of the run to continue; give out=FOLDER")
-            return cls(None)
-        folder = Path(out)
-        key = hashlib.sha256(json.dumps([settings, weights], sort_keys=True, default=str).encode()).hexdigest()
-        manifest = folder / "blocks" / "run.json"
-        if folder.exists() and not folder.is_dir():
-            raise OutputError(f"expected a folder at {folder}, got a file; choose another name")
-        try:
-            used = folder.exists() and any(folder.iterdir())
-        except OSError as error:
-            raise OutputError(f"cannot read {folder}: {error.strerror or error}") from error
-        if resume and manifest.exists():
-            if json.loads(manifest.read_text()).get("key") != key:
-                raise OutputError(
-                    f"{folder} holds a run with other settings or weights; resume it with the same ones, or choose another folder"
-                )
-            for name in RESULTS:  # results are written anew from the blocks
-                (folder / name).unlink(missing_ok=True)
-        elif used:
-            hint = "it holds no run to resume" if resume else "add --resume to continue its run"
-            raise OutputError(f"{folder} exists and is not empty: {hint}, or choose another folder (nothing was overwritten)")
-        else:
-            write_text(manifest, json.dumps({"key": key, "settings": settings}, indent=2, default=str))
-        return cls(folder)
-
-    def _path(self, stage: str, number: int) -> Path | None:
-        return None if self.folder is None else self.folder / "blocks" / f"{stage.split()[0]}-{number:05d}.json"
-
-    def load(self, stage: str, number: int) -> Stored | None:
-        path = self._path(stage, number)
-        return Stored.load(path) if path is not None and path.exists() else None
-
-    def save(self, stage: str, number: int, block: Stored) -> None:
-        path = self._path(stage, number)
-        if path is not None:
-            block.save(path)
-
-
 def _named(reward: Reward | None, heldout: Reward | None) -> dict[str, Reward]:
     """The rewards by name, the guiding one first."""
     named = {} if reward is None else {reward.label: reward}
@@ -321,7 +320,12 @@ def _described(value: Any) -> Any:
 
 
 def _label(reward: Reward) -> dict[str, str]:
-    return {"unit": reward.unit, "direction": reward.direction, "source": reward.source, "trained_on": reward.trained_on}
+    return {
+        "unit": reward.unit,
+        "direction": reward.direction,
+        "source": reward.source,
+        "trained_on": reward.trained_on,
+    }
 
 
 def _fingerprint(backbone: Backbone) -> str:

@@ -18,8 +18,8 @@ import torch
 
 from gendesign.backbone import Backbone
 from gendesign.codecs import DNACodec
-from gendesign.design_set import write_text
 from gendesign.diffusion.masked import MaskedDiffusion
+from gendesign.diffusion.unmasking import Ancestral, FirstHitting, KTokens, Unmasking
 from gendesign.errors import ConfigError, DesignError, OutputError, UnsupportedError
 from gendesign.models.dilated_conv import DilatedConvDenoiser
 from gendesign.rewards.base import FunctionReward, Reward
@@ -27,6 +27,7 @@ from gendesign.run import BLOCK, Progress, design, estimate_cost, stream
 from gendesign.steering.best_of_n import BestOfN
 from gendesign.steering.svdd import SVDD
 from gendesign.steering.unsteered import Unsteered
+from gendesign.storage import write_text
 
 LENGTH = 12
 
@@ -56,12 +57,21 @@ def reward() -> Reward:
 
 def run(backbone: Backbone, reward: Reward | None, **changes: Any) -> Any:
     settings: dict[str, Any] = {"num_designs": 8, "steps": 6, "base_designs": 8, "seed": 3}
-    return design(backbone, reward, changes.pop("steering", SVDD(candidates=4, alpha=0.05)), **(settings | changes))
+    return design(
+        backbone, reward, changes.pop("steering", SVDD(candidates=4, alpha=0.05)), **(settings | changes)
+    )
 
 
 def test_steering_raises_the_reward_and_counts_what_it_spends(backbone: Backbone, reward: Reward) -> None:
     seen: list[Progress] = []
-    result = run(backbone, reward, num_designs=70, base_designs=70, heldout=FunctionReward(gc, name="same"), progress=seen.append)
+    result = run(
+        backbone,
+        reward,
+        num_designs=70,
+        base_designs=70,
+        heldout=FunctionReward(gc, name="same"),
+        progress=seen.append,
+    )
     assert len(result) == 70 and all(len(d) == LENGTH for d in result.designs)
     assert result.scores["gc"].values.mean() > result.base.scores["gc"].values.mean() + 0.1
     assert list(result.scores) == ["gc", "same"]
@@ -84,7 +94,9 @@ def test_blocks_have_streams_of_their_own(backbone: Backbone, reward: Reward) ->
     short = run(backbone, reward, num_designs=BLOCK)
     long = run(backbone, reward, num_designs=BLOCK + 5)
     assert long.designs[:BLOCK] == short.designs
-    draws = {tuple(torch.rand(3, generator=stream(0, stage, b)).tolist()) for stage in ("a", "b") for b in (0, 1)}
+    draws = {
+        tuple(torch.rand(3, generator=stream(0, stage, b)).tolist()) for stage in ("a", "b") for b in (0, 1)
+    }
     assert len(draws) == 4
 
 
@@ -140,6 +152,20 @@ def test_template_is_honoured_by_every_method(backbone: Backbone, reward: Reward
         assert all(d.startswith("ACGT") and d.endswith("A") for d in result.designs + result.base.designs)
 
 
+@pytest.mark.parametrize(
+    ("unmasking", "steps"), [(FirstHitting(), LENGTH - 2), (KTokens(4), 3), (Ancestral(), 6)]
+)
+def test_every_rule_of_unmasking_with_every_method(
+    backbone: Backbone, reward: Reward, unmasking: Unmasking, steps: int
+) -> None:
+    template = "AC" + "*" * (LENGTH - 2)
+    for method in (SVDD(candidates=3, alpha=0.1), BestOfN(candidates=2), Unsteered()):
+        result = run(backbone, reward, steering=method, template=template, unmasking=unmasking, num_designs=4)
+        assert result.provenance["steps"] == steps
+        assert all(backbone.codec.is_valid(d) and d.startswith("AC") for d in result.designs)
+    assert type(backbone.process.unmasking) is Ancestral  # the backbone itself is left as it was
+
+
 def test_finished_run_resumes_to_itself_and_refuses_other_settings(
     backbone: Backbone, reward: Reward, tmp_path: Path
 ) -> None:
@@ -185,6 +211,7 @@ def test_killed_run_resumes_to_the_same_designs(tmp_path: Path) -> None:
     finished = sorted(out.glob("blocks/steered-*.json"))
     assert 2 <= len(finished) < 16
     before = [path.read_bytes() for path in finished]
+
     # to resume, the reward of the killed run is described by its name: build the same one
     def slow(designs: list[str]) -> list[float]:
         return gc(designs)
@@ -192,7 +219,9 @@ def test_killed_run_resumes_to_the_same_designs(tmp_path: Path) -> None:
     slow.__module__, slow.__qualname__ = "__main__", "slow"
     settings: dict[str, Any] = {"num_designs": 1000, "steps": 6, "base_designs": 8, "seed": 3}
     method = SVDD(candidates=4, alpha=0.05)
-    resumed = design(small_backbone(), FunctionReward(slow, name="slow"), method, out=out, resume=True, **settings)
+    resumed = design(
+        small_backbone(), FunctionReward(slow, name="slow"), method, out=out, resume=True, **settings
+    )
     assert [path.read_bytes() for path in finished] == before
     straight = design(small_backbone(), FunctionReward(gc, name="slow"), method, **settings)
     assert resumed.designs == straight.designs
@@ -239,7 +268,9 @@ def test_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pyte
         ({"steering": SVDD(), "base_designs": 0}, ConfigError, "base_designs"),
     ],
 )
-def test_bad_requests(backbone: Backbone, reward: Reward, changes: dict[str, Any], error: type, says: str) -> None:
+def test_bad_requests(
+    backbone: Backbone, reward: Reward, changes: dict[str, Any], error: type, says: str
+) -> None:
     with pytest.raises(error, match=says):
         run(backbone, reward, **changes)
 

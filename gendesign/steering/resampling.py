@@ -66,7 +66,7 @@ def temperature_for(rewards: np.ndarray, ess_fraction: float) -> float:
         raise ConfigError(f"ess_fraction must be below 1, got {ess_fraction:g}")
     if len(r) < 2 or bool((r == r[0]).all()):
         raise ConfigError(
-            f"alpha='auto' needs base designs with different rewards; got {len(r)} finite and no spread: give alpha a number"
+            f"alpha='auto' needs base designs with different rewards; got {len(r)} finite, no spread: give a number"
         )
     spread = (r.max() - r.min()).item()
     low, high = math.log(spread * 1e-6), math.log(spread * 1e6)

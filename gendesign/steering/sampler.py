@@ -92,7 +92,9 @@ def make_plan(backbone: Backbone, *, steps: int, template: str | None = None, ma
     ids, num_free = None, length
     if template is not None:
         if not isinstance(backbone.codec, SequenceCodec):
-            raise UnsupportedError(f"templates need a sequence codec; this backbone has {type(backbone.codec).__name__}")
+            raise UnsupportedError(
+                f"templates need a sequence codec; this backbone has {type(backbone.codec).__name__}"
+            )
         ids, fixed = backbone.codec.encode_template(template)
         num_free = int((~fixed).sum())
     process = backbone.process
@@ -201,14 +203,23 @@ class Sampler(ABC):
         """Leave one particle a design."""
         return particles
 
-    def candidates(self, particles: Particles, num: int, step: int, plan: Plan, *, generator: Generator) -> Tensor:
+    def candidates(
+        self, particles: Particles, num: int, step: int, plan: Plan, *, generator: Generator
+    ) -> Tensor:
         """Draw `num` states a particle from p(x_s | x_t)."""
         s = plan.times[step + 1].to(particles.t.device).expand(len(particles))
         transition = self.backbone.process.transition(particles.prediction, particles.x, particles.t, s)
         return transition.sample(num, generator=generator)
 
     def children(
-        self, particles: Particles, x: Tensor, parent: Int[Tensor, " R"], step: int, plan: Plan, *, generator: Generator
+        self,
+        particles: Particles,
+        x: Tensor,
+        parent: Int[Tensor, " R"],
+        step: int,
+        plan: Plan,
+        *,
+        generator: Generator,
     ) -> Particles:
         """Particles at new states, with their predictions and values.
 
@@ -220,7 +231,9 @@ class Sampler(ABC):
             plan: of the run.
             generator: of the block.
         """
-        t = self.backbone.process.event_time(x, particles.t[parent], step + 1, plan.times, generator=generator)
+        t = self.backbone.process.event_time(
+            x, particles.t[parent], step + 1, plan.times, generator=generator
+        )
         seen = self._look(x, t, plan, particles, generator=generator)
         # a failed look-ahead is not a failed design: it inherits, which is potential 1
         value = torch.where(seen.ok, seen.value, particles.value[parent])
@@ -235,7 +248,9 @@ class Sampler(ABC):
             cost=particles.cost + seen.cost,
         )
 
-    def _look(self, x: Tensor, t: Tensor, plan: Plan, known: Particles | None, *, generator: Generator) -> _Seen:
+    def _look(
+        self, x: Tensor, t: Tensor, plan: Plan, known: Particles | None, *, generator: Generator
+    ) -> _Seen:
         """Predict and value states, each distinct one once; what is known of the parents costs nothing."""
         process, denoiser = self.backbone.process, self.backbone.denoiser
         in_time = denoiser.time_conditioned or (self.value is not None and self.value.time_conditioned)
@@ -243,7 +258,10 @@ class Sampler(ABC):
         with torch.no_grad():
             asked = [process.predict(denoiser, x[part], t[part]) for part in fresh.split(plan.max_rows)]
         new = concatenate(asked)
-        value, ok = torch.full_like(t[fresh], torch.nan, dtype=torch.float64), torch.ones_like(t[fresh], dtype=torch.bool)
+        value, ok = (
+            torch.full_like(t[fresh], torch.nan, dtype=torch.float64),
+            torch.ones_like(t[fresh], dtype=torch.bool),
+        )
         calls = 0
         if self.value is not None and self.reward is not None and len(fresh):
             codec = self.backbone.codec
@@ -280,8 +298,8 @@ def match(
         in_time: equal states at different times differ.
 
     Returns:
-        For each new state the row to use of [known; fresh], and the rows of `x` that are fresh: the first of each set of
-        equal ones that is not among the known.
+        For each new state the row to use of [known; fresh], and the rows of `x` that are fresh: the first of each set
+        of equal ones that is not among the known.
     """
     num_known, num = 0 if known is None else len(known), len(x)
     rows = torch.arange(num_known + num, device=x.device)
@@ -325,7 +343,9 @@ class Steering(Configurable, ABC):
         if reward is None:
             raise UnsupportedError(f"{name} needs a reward; give one, or use Unsteered")
         if self.needs_gradient and not reward.differentiable:
-            raise UnsupportedError(f"{name} needs a differentiable reward, {reward.label} is not; use {self.alternative}")
+            raise UnsupportedError(
+                f"{name} needs a differentiable reward, {reward.label} is not; use {self.alternative}"
+            )
         return reward
 
 
@@ -337,7 +357,9 @@ def temperature(alpha: float | str) -> float:
     """
     if isinstance(alpha, str):
         if alpha == "auto":
-            raise ConfigError("alpha='auto' is chosen by gendesign.design from a pilot of base designs; here give a number")
+            raise ConfigError(
+                "alpha='auto' is chosen by gendesign.design from a pilot of base designs; here give a number"
+            )
         raise ConfigError(f"alpha must be a number above 0 or 'auto', got {alpha!r}")
     return finite("alpha", alpha, above=0.0)
 

@@ -116,7 +116,9 @@ class PosteriorSamples(Value):
         fine = torch.from_numpy(ok).to(x.device).view(self.num, len(x))
         count = fine.sum(0)  # draws that failed are left out; a state fails when all of its draws do
         if self.soft:
-            value = alpha * ((v / alpha).masked_fill(~fine, -math.inf).logsumexp(0) - count.clamp(min=1).log())
+            value = alpha * (
+                (v / alpha).masked_fill(~fine, -math.inf).logsumexp(0) - count.clamp(min=1).log()
+            )
         else:
             value = v.masked_fill(~fine, 0.0).sum(0) / count.clamp(min=1)
         return Valued(value.masked_fill(count == 0, math.nan), count > 0, calls)

@@ -1,0 +1,143 @@
+"""What a run keeps on disk while it goes on: each finished block of designs, so that a stopped run continues.
+
+Files are written whole or not at all: into a temporary file beside them, which then takes their name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gendesign.errors import OutputError
+from gendesign.steering.sampler import Cost
+
+RESULTS = ("designs.fasta", "designs.csv", "config.yaml", "summary.json")
+"""What `DesignSet.save` writes."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The part of a run that is kept on disk as soon as it is finished: one block of designs."""
+
+    designs: list[str]
+    kl: list[float]
+    cost: Cost = field(default_factory=Cost)
+
+    def save(self, path: Path) -> None:
+        """Write the block, whole or not at all."""
+        write_text(path, json.dumps({"designs": self.designs, "kl": self.kl, "cost": asdict(self.cost)}))
+
+    @classmethod
+    def load(cls, path: Path) -> Stored:
+        """Read a block.
+
+        Raises:
+            OutputError: the file is not what `save` wrote.
+        """
+        try:
+            data = json.loads(path.read_text())
+            return cls(data["designs"], data["kl"], Cost(**data["cost"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise OutputError(
+                f"{path} is damaged; delete it and resume again, the block is then redone"
+            ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        OutputError: the folder cannot be made or written, or the disk is full.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another folder"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Store:
+    """Finished blocks on disk; without a folder, nothing is kept.
+
+    Attributes:
+        folder: of the run.
+    """
+
+    folder: Path | None
+
+    @classmethod
+    def open(cls, out: str | Path | None, settings: dict[str, Any], *, weights: str, resume: bool) -> Store:
+        """Begin in an empty or new folder, or continue the run that it holds.
+
+        Args:
+            out: the folder; None keeps nothing.
+            settings: everything that determines the designs, plain data.
+            weights: digest of the backbone's weights.
+            resume: continue.
+
+        Raises:
+            OutputError: the folder holds something else, cannot be read or written, or its run had other settings.
+        """
+        if out is None:
+            if resume:
+                raise OutputError("resume needs the folder of the run to continue; give out=FOLDER")
+            return cls(None)
+        folder = Path(out)
+        key = hashlib.sha256(
+            json.dumps([settings, weights], sort_keys=True, default=str).encode()
+        ).hexdigest()
+        manifest = folder / "blocks" / "run.json"
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"expected a folder at {folder}, got a file; choose another name")
+        try:
+            used = folder.exists() and any(folder.iterdir())
+        except OSError as error:
+            raise OutputError(f"cannot read {folder}: {error.strerror or error}") from error
+        if resume and manifest.exists():
+            if json.loads(manifest.read_text()).get("key") != key:
+                raise OutputError(
+                    f"{folder} holds a run with other settings or weights; resume it with the same, or choose another folder"
+                )
+            for name in RESULTS:  # results are written anew from the blocks
+                (folder / name).unlink(missing_ok=True)
+        elif used:
+            hint = "it holds no run to resume" if resume else "add --resume to continue its run"
+            raise OutputError(
+                f"{folder} exists and is not empty: {hint}, or choose another folder (nothing was overwritten)"
+            )
+        else:
+            write_text(manifest, json.dumps({"key": key, "settings": settings}, indent=2, default=str))
+        return cls(folder)
+
+    def _path(self, stage: str, number: int) -> Path | None:
+        return (
+            None if self.folder is None else self.folder / "blocks" / f"{stage.split()[0]}-{number:05d}.json"
+        )
+
+    def load(self, stage: str, number: int) -> Stored | None:
+        """The block, if it was finished."""
+        path = self._path(stage, number)
+        return Stored.load(path) if path is not None and path.exists() else None
+
+    def save(self, stage: str, number: int, block: Stored) -> None:
+        """Keep a finished block."""
+        path = self._path(stage, number)
+        if path is not None:
+            block.save(path)
