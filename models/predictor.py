@@ -2,8 +2,9 @@
 
     stem convolution (motif detectors) -> residual convolutions with pooling between them -> dense layers that keep the position
 
-The first kernels are long enough to be motif detectors; what is pooled is position within a few letters only, since where a motif lies
-in a promoter matters. Input are (relaxed) one-hots, with zeros at padding, so that the network has a gradient and padding has no weight.
+The first kernels are long enough to be motif detectors; in DNA each can look at both strands, h = max(W * x, reverse-complement(W) * x),
+which halves what there is to learn. What is pooled is position within a few letters only, since where a motif lies in a
+promoter matters. Input are (relaxed) one-hots, with zeros at padding, so that the network has a gradient and padding has no weight.
 
 Reference: Kelley, Snoek and Rinn, "Basset: learning the regulatory code of the accessible genome with deep convolutional
 neural networks" (2016, Genome Research 26:990); Rafi et al., "A community effort to optimize sequence-based deep learning
@@ -54,6 +55,7 @@ class ConvPredictor(SequencePredictor):
         num_targets: n, numbers predicted at once.
         width: channels.
         stem_kernel: odd width of the first convolution, in positions.
+        both_strands: the first convolution's kernels match either strand; for letters whose complement is their order reversed (ACGT, ACGU).
         kernel_size: odd width of the others, in (pooled) positions.
         depth: residual blocks.
         poolings: how many times positions are halved: once after the stem, then after each block.
@@ -72,6 +74,7 @@ class ConvPredictor(SequencePredictor):
         *,
         width: int = 64,
         stem_kernel: int = 13,
+        both_strands: bool = False,
         kernel_size: int = 7,
         depth: int = 3,
         poolings: int = 3,
@@ -79,6 +82,7 @@ class ConvPredictor(SequencePredictor):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
+        width, hidden = whole("width", width), whole("hidden", hidden)
         self.num_letters = whole("num_letters", num_letters)
         self.length = whole("length", length)
         self.num_targets = whole("num_targets", num_targets)
@@ -91,7 +95,7 @@ class ConvPredictor(SequencePredictor):
         self.poolings = poolings
         self.stem = nn.Conv1d(num_letters, width, stem_kernel, padding=stem_kernel // 2)
         self.blocks = nn.ModuleList(_Block(width, kernel_size, dropout / 2) for _ in range(depth))
-        self.norm = nn.BatchNorm1d(width)
+        self.both_strands = both_strands
         positions = -(-length // 2**poolings)
         self.dense = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(width * positions, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, num_targets)
@@ -100,28 +104,34 @@ class ConvPredictor(SequencePredictor):
     def forward(self, x: Float[Tensor, "B L A"]) -> Float[Tensor, "B n"]:
         if x.ndim != 3 or x.shape[1:] != (self.length, self.num_letters):
             raise ConfigError(f"expected one-hots [batch, {self.length}, {self.num_letters}], got {list(x.shape)}")
-        h = _halve(functional.gelu(self.stem(x.transpose(1, 2))))
+        h = _halve(functional.gelu(self._detect(x.transpose(1, 2))))
         for i, block in enumerate(self.blocks):
             h = block(h)
             if i + 1 < self.poolings:
                 h = _halve(h)
-        out: Tensor = self.dense(functional.gelu(self.norm(h)).flatten(1))
+        out: Tensor = self.dense(functional.gelu(h).flatten(1))
         return out
+
+    def _detect(self, x: Float[Tensor, "B A L"]) -> Float[Tensor, "B C L"]:
+        """The stem: how well each kernel matches at each position, on the better strand if it may look at both."""
+        forward = self.stem(x)
+        if not self.both_strands:
+            return forward
+        kernels, padding = self.stem.weight.flip(1, 2), self.stem.kernel_size[0] // 2
+        return torch.maximum(forward, functional.conv1d(x, kernels, self.stem.bias, padding=padding))
 
 
 class _Block(nn.Module):
-    """h + pointwise(gelu(norm(conv(gelu(norm(h))))))."""
+    """h + pointwise(gelu(conv(gelu(h)))); without normalisation, whose statistics would differ between weights and their average."""
 
     def __init__(self, width: int, kernel_size: int, dropout: float) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.BatchNorm1d(width), nn.BatchNorm1d(width)
         self.conv = nn.Conv1d(width, width, kernel_size, padding=kernel_size // 2)
         self.pointwise = nn.Conv1d(width, width, 1)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, h: Float[Tensor, "B C P"]) -> Float[Tensor, "B C P"]:
-        y = self.conv(functional.gelu(self.norm1(h)))
-        return h + self.dropout(self.pointwise(functional.gelu(self.norm2(y))))
+        return h + self.dropout(self.pointwise(functional.gelu(self.conv(functional.gelu(h)))))
 
 
 def _halve(h: Float[Tensor, "B C P"]) -> Float[Tensor, "B C Q"]:

@@ -60,7 +60,7 @@ def load_reward(name_or_folder: str | Path, *, device: str = "cpu", trust: Seque
     return reward
 
 
-def build_reward(config: Mapping[str, Any], *, trust: Sequence[str] = ()) -> Reward:
+def build_reward(config: Any, *, trust: Sequence[str] = ()) -> Reward:
     """Build a reward from a `class_path`/`init_args` mapping; a `FunctionReward`'s function is named by its dotted path.
 
     Raises:
