@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import platform
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -19,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Generator
 
 from gendesign.backbone import Backbone
 from gendesign.building import describe, whole
 from gendesign.design_set import DesignSet
+from gendesign.determinism import generator
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import Unmasking
 from gendesign.errors import ConfigError, GendesignError, UnsupportedError
@@ -197,13 +195,6 @@ def with_unmasking(backbone: Backbone, unmasking: Unmasking | None) -> Backbone:
     return other
 
 
-def stream(seed: int, stage: str, block: int, *, device: torch.device | str = "cpu") -> Generator:
-    """The random stream of one block of designs."""
-    entropy = np.random.SeedSequence([seed, zlib.crc32(stage.encode()), block])
-    state = entropy.generate_state(1, np.uint64)[0]
-    return Generator(device).manual_seed(int(state) % 2**63)
-
-
 def _resolve_alpha(
     steering: Steering, base: DesignSet | None, reward: Reward | None, ess_fraction: float
 ) -> Steering:
@@ -238,9 +229,9 @@ def _sample(
         done = store.load(stage, number)
         if done is None:
             start = time.perf_counter()
-            generator = stream(seed, stage, number, device=sampler.backbone.device)
+            noise = generator(seed, stage, number, device=sampler.backbone.device)
             watch = _watch(progress, so_far, size) if progress is not None else None
-            final = run_sampler(sampler, size, plan, generator=generator, on_step=watch)
+            final = run_sampler(sampler, size, plan, generator=noise, on_step=watch)
             spent = replace(final.cost, seconds=time.perf_counter() - start)
             done = Stored(sampler.backbone.codec.decode(final.x), final.kl.tolist(), spent)
             store.save(stage, number, done)

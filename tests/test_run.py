@@ -18,12 +18,13 @@ import torch
 
 from gendesign.backbone import Backbone
 from gendesign.codecs import DNACodec
+from gendesign.determinism import generator
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import Ancestral, FirstHitting, KTokens, Unmasking
 from gendesign.errors import ConfigError, DesignError, OutputError, UnsupportedError
 from gendesign.models.dilated_conv import DilatedConvDenoiser
 from gendesign.rewards.base import FunctionReward, Reward
-from gendesign.run import BLOCK, Progress, design, estimate_cost, stream
+from gendesign.run import BLOCK, Progress, design, estimate_cost
 from gendesign.steering.best_of_n import BestOfN
 from gendesign.steering.svdd import SVDD
 from gendesign.steering.unsteered import Unsteered
@@ -95,7 +96,9 @@ def test_blocks_have_streams_of_their_own(backbone: Backbone, reward: Reward) ->
     long = run(backbone, reward, num_designs=BLOCK + 5)
     assert long.designs[:BLOCK] == short.designs
     draws = {
-        tuple(torch.rand(3, generator=stream(0, stage, b)).tolist()) for stage in ("a", "b") for b in (0, 1)
+        tuple(torch.rand(3, generator=generator(0, stage, b)).tolist())
+        for stage in ("a", "b")
+        for b in (0, 1)
     }
     assert len(draws) == 4
 
