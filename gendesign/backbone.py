@@ -1,7 +1,8 @@
 """A backbone: codec + process + denoiser. It is trained, sampled, evaluated, saved and loaded as one thing.
 
-As a LightningModule it minimises the process's loss (nats a design, divided by its length) and validates with the bound on
-the log-likelihood, in bits a letter:  sum_i w_i bound_i / (ln 2 · sum_i w_i length_i)  over designs i of weight w_i.
+As a LightningModule it minimises the process's loss (nats a design, divided by its length) and validates
+with the bound on the log-likelihood, in bits a letter:  sum_i w_i bound_i / (ln 2 · sum_i w_i length_i)
+over designs i of weight w_i.
 """
 
 from __future__ import annotations
@@ -69,13 +70,13 @@ class Backbone(Configurable, LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        sizes = {
-            f"{type(part).__name__} has {part.vocab_size}"
-            for part in (codec, process, denoiser)
-            if getattr(part, "vocab_size", None) is not None
+        tokens = {
+            type(part).__name__: getattr(part, "vocab_size", None) for part in (codec, process, denoiser)
         }
-        if len({text.rpartition(" ")[2] for text in sizes}) > 1:
-            raise ConfigError(f"codec, process and denoiser need the same number of tokens: {', '.join(sorted(sizes))}")
+        tokens = {name: size for name, size in tokens.items() if size is not None}
+        if len(set(tokens.values())) > 1:
+            listing = ", ".join(f"{name} has {size}" for name, size in tokens.items())
+            raise ConfigError(f"codec, process and denoiser need the same number of tokens: {listing}")
         self.codec = codec
         self.process = process
         self.denoiser = denoiser
@@ -113,7 +114,9 @@ class Backbone(Configurable, LightningModule):
         ids, free = None, self.codec.length
         if template is not None:
             if not isinstance(self.codec, SequenceCodec):
-                raise UnsupportedError(f"templates need a sequence codec; this backbone has {type(self.codec).__name__}")
+                raise UnsupportedError(
+                    f"templates need a sequence codec; this backbone has {type(self.codec).__name__}"
+                )
             ids, fixed = self.codec.encode_template(template)
             ids, free = ids.to(self.device), int((~fixed).sum())
         times = self.process.times(self.process.num_steps(steps, free))
@@ -129,7 +132,9 @@ class Backbone(Configurable, LightningModule):
             designs += self.codec.decode(x)
         return designs
 
-    def log_likelihood(self, designs: Sequence[str], *, num_times: int = 64, seed: int = 0) -> Float[Tensor, " B"]:
+    def log_likelihood(
+        self, designs: Sequence[str], *, num_times: int = 64, seed: int = 0
+    ) -> Float[Tensor, " B"]:
         """An estimate of a lower bound on log p(design).
 
         Args:
@@ -198,7 +203,9 @@ class Backbone(Configurable, LightningModule):
         # The same noise at every validation, so that two of them differ by the weights alone.
         noise = generator(self.seed, "validate", int(batch["position"]), self.global_rank, device=self.device)
         with torch.autocast(self.device.type, enabled=False):
-            bound = self.process.log_likelihood_bound(self.denoiser, batch["x"], num_times=num_times, generator=noise)
+            bound = self.process.log_likelihood_bound(
+                self.denoiser, batch["x"], num_times=num_times, generator=noise
+            )
         weight = batch["weight"].double()
         sums = torch.stack([-(weight * bound).sum(), (weight * batch["mask"].sum(1)).sum()])
         self._sums = sums if self._sums is None else self._sums + sums
@@ -241,11 +248,14 @@ class Backbone(Configurable, LightningModule):
         self.provenance["init"] = source.provenance
 
 
-def load_backbone(name_or_path: str | Path, *, device: torch.device | str = "cpu", trust: Sequence[str] = ()) -> Backbone:
+def load_backbone(
+    name_or_path: str | Path, *, device: torch.device | str = "cpu", trust: Sequence[str] = ()
+) -> Backbone:
     """Load a backbone for use: in evaluation mode, without gradients.
 
     Args:
-        name_or_path: a shipped name (see `list_backbones`), a local folder, or the id of a repository on the Hugging Face hub.
+        name_or_path: a shipped name (see `list_backbones`), a local folder, or the id of a repository on
+            the Hugging Face hub.
         device: where to put it.
         trust: top-level packages, besides gendesign, whose classes its config may name.
 
@@ -266,7 +276,9 @@ def load_backbone(name_or_path: str | Path, *, device: torch.device | str = "cpu
         except ConfigError as error:
             raise CheckpointError(f"{folder / CONFIG}: {key}: {error}") from error
         if not isinstance(parts[key], kind):
-            raise CheckpointError(f"{folder / CONFIG}: {key} is a {type(parts[key]).__name__}, expected a {kind.__name__}")
+            raise CheckpointError(
+                f"{folder / CONFIG}: {key} is a {type(parts[key]).__name__}, expected a {kind.__name__}"
+            )
     try:
         backbone = Backbone(parts["codec"], parts["process"], parts["denoiser"])
     except GendesignError as error:
@@ -312,7 +324,9 @@ def _download(repository: str) -> Path:
         return Path(snapshot_download(repository, allow_patterns=["*.yaml", "*.safetensors", "CARD.md"]))
     except Exception as error:  # the hub client raises many kinds: network, authorisation, absence
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{repository}: no such folder, and the hub did not give it ({reason})") from error
+        raise CheckpointError(
+            f"{repository}: no such folder, and the hub did not give it ({reason})"
+        ) from error
 
 
 def _load_weights(denoiser: Denoiser, weights: Mapping[str, Tensor], source: str) -> None:
@@ -320,8 +334,11 @@ def _load_weights(denoiser: Denoiser, weights: Mapping[str, Tensor], source: str
     missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     wrong = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
     if missing or unknown or wrong:
-        trouble = [f"{word} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-                   for word, names in (("lacks", missing), ("has the unknown", unknown), ("has another shape of", wrong))
-                   if names]  # fmt: skip
+        found = {"lacks": missing, "has the unknown": unknown, "has another shape of": wrong}
+        trouble = [
+            f"{word} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+            for word, names in found.items()
+            if names
+        ]
         raise CheckpointError(f"{source}: the weights do not fit the network: {'; '.join(trouble)}")
     denoiser.load_state_dict(dict(weights))

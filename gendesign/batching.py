@@ -1,8 +1,9 @@
 """Batches whose order is a pure function of (seed, epoch), so that a killed run resumes at the very next one.
 
-Training reads one endless stream. Batch number n of the run, whatever the process that draws it, holds the same rows: epoch e
-is the permutation drawn from (seed, e), and the stream is the epochs one after another. The stream starts wherever it is told
-to, which is all that a resumed run needs. With several processes each takes every `world`-th row of the same batch.
+Training reads one endless stream. Batch number n of the run, whatever the process that draws it, holds the
+same rows: epoch e is the permutation drawn from (seed, e), and the stream is the epochs one after another.
+The stream starts wherever it is told to, which is all that a resumed run needs. With several processes each
+takes every `world`-th row of the same batch.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ class RowSampler:
     """Which rows each batch of a run holds.
 
     Args:
-        groups: the rows of each sampling unit, such as the alleles of one gene. An epoch visits every unit once, in an order
-            and with one of its rows drawn from (seed, epoch).
+        groups: the rows of each sampling unit, such as the alleles of one gene. An epoch visits every unit
+            once, in an order and with one of its rows drawn from (seed, epoch).
         batch_size: rows of a batch, over all processes.
         seed: of the order.
     """
@@ -88,7 +89,9 @@ class TrainingStream:
 
 
 class EvaluationBatches:
-    """Every row once, in order. Processes take equal numbers of batches: where rows run out, rows of weight 0 fill up.
+    """Every row once, in order.
+
+    Processes take equal numbers of batches: where rows run out, rows of weight 0 fill up.
 
     Args:
         rows: the rows.

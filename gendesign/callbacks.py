@@ -1,4 +1,4 @@
-"""Lightning callbacks of training runs: an exponential moving average of the weights, and the export of the best ones."""
+"""Lightning callbacks of training runs: an exponential moving average of the weights, and their export."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ log = logging.getLogger(__name__)
 class EMA(Callback):
     """Keep an exponential moving average of the weights, and validate, test and export with it.
 
-    After update n the average is  a <- a + (1 - d_n)(w - a)  with d_n = min(decay, (1 + n) / (10 + n)): early on the average
-    follows the weights, which have not settled. Averages are part of the checkpoint, so a resumed run continues them.
+    After update n the average is  a <- a + (1 - d_n)(w - a)  with d_n = min(decay, (1 + n) / (10 + n)):
+    early on the average follows the weights, which have not settled. Averages are part of the checkpoint,
+    so a resumed run continues them.
 
     Args:
         decay: d, in (0, 1).
@@ -112,7 +113,9 @@ class EMA(Callback):
 
 
 class ExportPretrained(Callback):
-    """Save the module's pretrained folder whenever a validation figure improves, with averaged weights where there is an `EMA`.
+    """Save the module's pretrained folder whenever a validation figure improves.
+
+    It holds the averaged weights where the trainer has an `EMA`.
 
     Args:
         folder: where; an earlier export there is replaced.
@@ -130,7 +133,9 @@ class ExportPretrained(Callback):
             return
         if self.monitor not in trainer.callback_metrics:
             known = ", ".join(sorted(trainer.callback_metrics))
-            raise ConfigError(f"ExportPretrained monitors {self.monitor!r}, which is not logged; logged are {known}")
+            raise ConfigError(
+                f"ExportPretrained monitors {self.monitor!r}, which is not logged; logged are {known}"
+            )
         value = float(trainer.callback_metrics[self.monitor])
         if value < self.best:
             self.best = value

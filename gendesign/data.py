@@ -1,8 +1,8 @@
 """Sequences from a table, a FASTA file or a Parquet file, split without leaks, in batches that resume exactly.
 
-Near-copies of a sequence (alleles, mutants, overlapping windows) must stay on one side of a split, so the split is by group
-where the table names groups, and by distinct sequence where it does not. A group's side is decided by a hash of (seed, group):
-it does not depend on the order of the file.
+Near-copies of a sequence (alleles, mutants, overlapping windows) must stay on one side of a split, so the
+split is by group where the table names groups, and by distinct sequence where it does not. A group's side
+is decided by a hash of (seed, group): it does not depend on the order of the file.
 """
 
 from __future__ import annotations
@@ -36,16 +36,18 @@ Index = NDArray[np.int64]
 class SequenceDataModule(LightningDataModule):
     """Sequences and, where asked for, measured targets.
 
-    A batch is a dictionary: `x` Int[B L], `mask` Bool[B L] (False at padding), `targets` Float[B n] (NaN where not measured),
-    `row` Int[B] (index into `sequences`), `weight` Float[B] and `position` (number of the batch in the run).
+    A batch is a dictionary: `x` Int[B L], `mask` Bool[B L] (False at padding), `targets` Float[B n] (NaN
+    where not measured), `row` Int[B] (index into `sequences`), `weight` Float[B] and `position` (number of
+    the batch in the run).
 
     Args:
         path: a file, or `data:NAME` for a table of `gendesign data`.
         codec: encodes the sequences.
         sequence_column: column of the sequences (`sequence` in FASTA files).
         target_columns: columns of numbers; empty cells are not measured. With a pivot: the values of `pivot_column`.
-        pivot_column: for long tables, one measurement a row: the column that says which target was measured. Rows of one
-            sequence then become one, measurements of one target are averaged, other columns are the first row's.
+        pivot_column: for long tables, one measurement a row: the column that says which target was
+            measured. Rows of one sequence then become one, measurements of one target are averaged, other
+            columns are the first row's.
         value_column: for long tables: the measurement.
         group_column: rows of one group stay in one split; without it, equal sequences do.
         split_column: a column that says train, val or test; the fractions below are then not used.
@@ -55,8 +57,9 @@ class SequenceDataModule(LightningDataModule):
         folds: divide training and validation groups into this many disjoint parts; test groups are shared.
         fold: the part to use, from 0.
         always_train: groups that are never validation or test.
-        sample_by: an epoch visits each value of this column once, with one of its rows drawn at random; evaluation weighs its
-            rows so that every value counts once. Without it an epoch visits each row once.
+        sample_by: an epoch visits each value of this column once, with one of its rows drawn at random;
+            evaluation weighs its rows so that every value counts once. Without it an epoch visits each row
+            once.
         weight_column: column of row weights, above 0.
         batch_size: rows of a training batch, over all processes.
         eval_batch_size: rows of a validation or test batch, over all processes.
@@ -99,11 +102,16 @@ class SequenceDataModule(LightningDataModule):
         super().__init__()
         if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
             raise ConfigError(
-                f"val_fraction and test_fraction must be at least 0 and leave some training rows; got {val_fraction}, {test_fraction}"
+                "val_fraction and test_fraction must be at least 0 and leave some training rows; "
+                f"got {val_fraction}, {test_fraction}"
             )
         if folds < 1 or (folds > 1) != (fold is not None) or (fold is not None and not 0 <= fold < folds):
-            raise ConfigError(f"give fold, from 0 to folds - 1, exactly when folds is above 1; got folds={folds}, fold={fold}")
-        if (pivot_column is None) != (value_column is None) or (pivot_column is not None and not target_columns):
+            raise ConfigError(
+                f"give fold, from 0 to folds - 1, exactly when folds is above 1; got folds={folds}, fold={fold}"
+            )
+        if (pivot_column is None) != (value_column is None) or (
+            pivot_column is not None and not target_columns
+        ):
             raise ConfigError("a long table needs all three of pivot_column, value_column and target_columns")
         if bad_rows not in ("drop", "error"):
             raise ConfigError(f"bad_rows must be 'drop' or 'error'; got {bad_rows!r}")
@@ -154,7 +162,9 @@ class SequenceDataModule(LightningDataModule):
     def column(self, name: str) -> list[str]:
         """The cells of another column of the file, aligned with `sequences`."""
         if name not in self.table.columns:
-            raise DataError(f"{self._file()}: no column {name!r}; the columns are {', '.join(self.table.columns)}")
+            raise DataError(
+                f"{self._file()}: no column {name!r}; the columns are {', '.join(self.table.columns)}"
+            )
         return self.table.columns[name]
 
     def indices(self, split: str) -> Index:
@@ -189,7 +199,9 @@ class SequenceDataModule(LightningDataModule):
         if table.problems:
             listing = name_rows(table.problems, table.unit)
             if self.bad_rows == "error":
-                raise DataError(f"{path}: {len(table.problems)} bad rows ({listing}); mend them or set bad_rows: drop")
+                raise DataError(
+                    f"{path}: {len(table.problems)} bad rows ({listing}); mend them or set bad_rows: drop"
+                )
             log.warning("%s: dropped %d bad rows of %d (%s)", path, len(table.problems), table.total, listing)
         if not table.sequences:
             reason = f": {name_rows(table.problems, table.unit)}" if table.problems else ""
@@ -206,7 +218,10 @@ class SequenceDataModule(LightningDataModule):
             eligible = sorted(set(groups) - self.always_train, key=lambda group: self._hash("split", group))
             num_test = round(self.test_fraction * len(eligible))
             num_val = round(self.val_fraction * len(eligible))
-            place = {group: 2 if i < num_test else 1 if i < num_test + num_val else 0 for i, group in enumerate(eligible)}
+            place = {
+                group: 2 if i < num_test else 1 if i < num_test + num_val else 0
+                for i, group in enumerate(eligible)
+            }
             side = np.array([place.get(group, 0) for group in groups])
         if self.folds > 1:
             part = {group: int(self._hash("fold", group), 16) % self.folds for group in set(groups)}
@@ -224,7 +239,8 @@ class SequenceDataModule(LightningDataModule):
         unknown = sorted({name for name in names if name.lower() not in _SPLIT_NAMES})
         if unknown:
             raise DataError(
-                f"{self._file()}: column {self.split_column!r} must say train, val or test; got {', '.join(unknown[:5])}"
+                f"{self._file()}: column {self.split_column!r} must say train, val or test; "
+                f"got {', '.join(unknown[:5])}"
             )
         return np.array([_SPLIT_NAMES[name.lower()] for name in names])
 
@@ -249,7 +265,9 @@ class SequenceDataModule(LightningDataModule):
         trainer = self.trainer
         if stage == "fit" and trainer is not None and trainer.max_steps < 1:
             if not any(isinstance(callback, Timer) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-                raise ConfigError("training rows are one endless stream: set trainer.max_steps or max_time (max_epochs never comes)")
+                raise ConfigError(
+                    "training rows are one endless stream: set trainer.max_steps or max_time (max_epochs never comes)"
+                )
         for split in SPLITS:
             log.info("%s: %d rows for %s", self.path, len(self.indices(split)), split)
 
@@ -257,7 +275,9 @@ class SequenceDataModule(LightningDataModule):
         """The endless stream of training batches, from wherever the run stands."""
         rank, world = self._ranks()
         if self.batch_size % world:
-            raise ConfigError(f"batch_size {self.batch_size} must be a multiple of the {world} processes that share it")
+            raise ConfigError(
+                f"batch_size {self.batch_size} must be a multiple of the {world} processes that share it"
+            )
         sampler = RowSampler(self._groups(self.indices("train")), self.batch_size, seed=self.seed)
         return TrainingStream(sampler, self.collate, start=self._position, rank=rank, world=world)
 

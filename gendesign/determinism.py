@@ -1,7 +1,8 @@
 """Randomness that belongs to a place in a run, so that a resumed run repeats an uninterrupted one.
 
-Noise of a training batch is a function of (seed, number of the batch, rank): `generator` gives it to code that takes a
-generator. Dropout takes none; `dropout_seeded` seeds PyTorch's global stream for a block of code and puts it back as it was.
+Noise of a training batch is a function of (seed, number of the batch, rank): `generator` gives it to code
+that takes a generator. Dropout takes none; `dropout_seeded` seeds PyTorch's global stream for a block of
+code and puts it back as it was.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def generator(*place: int | str, device: torch.device | str = "cpu") -> torch.Ge
 
 @contextmanager
 def dropout_seeded(*place: int | str, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Within the block, draws from the global stream of `device` depend on the place alone; the stream is then restored."""
+    """Within the block, global draws on `device` depend on the place alone; the stream is then restored."""
     device = torch.device(device)
     devices = [] if device.type == "cpu" else [device.index or 0]
     kind = "cuda" if device.type == "cpu" else device.type

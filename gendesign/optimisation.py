@@ -30,16 +30,20 @@ def adamw_with_cosine(
         lr: highest learning rate.
         weight_decay: decoupled weight decay.
         warmup_steps: steps over which the rate rises from 0.
-        total_steps: steps of the run; 0 or less, for a run limited by time, keeps the rate constant after the warm-up.
+        total_steps: steps of the run; 0 or less, for a run limited by time, keeps the rate constant after
+            the warm-up.
         betas: of AdamW.
         floor: last rate, as a fraction of `lr`.
     """
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             (decayed if parameter.ndim > 1 and "embedding" not in name else free).append(parameter)
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}], lr=lr, betas=betas
+        [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}],
+        lr=lr,
+        betas=betas,
     )
 
     def factor(step: int) -> float:

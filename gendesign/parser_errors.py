@@ -1,7 +1,7 @@
 """Wrong words of a training command in one line: what was expected, what came, and what was probably meant.
 
-jsonargparse explains a wrong value by every type that it tried, over many lines. Here its text is reduced to the key and the
-reason, and a wrong name gets the nearest right one.
+jsonargparse explains a wrong value by every type that it tried, over many lines. Here its text is reduced
+to the key and the reason, and a wrong name gets the nearest right one.
 """
 
 from __future__ import annotations
@@ -89,7 +89,11 @@ def _all(names: list[str]) -> str:
 def _parameters(path: str) -> list[str]:
     module, _, name = path.rpartition(".")
     try:
-        return [p for p in inspect.signature(getattr(importlib.import_module(module), name)).parameters if p != "self"]
+        return [
+            p
+            for p in inspect.signature(getattr(importlib.import_module(module), name)).parameters
+            if p != "self"
+        ]
     except (ImportError, AttributeError, ValueError, TypeError):
         return []
 

@@ -1,7 +1,8 @@
 """Folders of pretrained weights: config.yaml (what to build), model.safetensors (weights), CARD.md (what they are).
 
-The config holds the digest of the weights, so that a folder whose files do not belong together, or were damaged or changed, is
-refused. Nothing in the folder is ever unpickled, and a config can only name classes that `gendesign.building.build` allows.
+The config holds the digest of the weights, so that a folder whose files do not belong together, or were
+damaged or changed, is refused. Nothing in the folder is ever unpickled, and a config can only name classes
+that `gendesign.building.build` allows.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ CARD = "CARD.md"
 
 
 def write_pretrained(folder: str | Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
-    """Write a folder so that it is never half-written: a new one appears whole; in an existing one files are replaced whole.
+    """Write a folder that is never half-written.
+
+    A new folder appears whole; in an existing one files are replaced whole.
 
     Args:
         folder: where. It may exist if it is empty or holds an earlier export; other files in it are left alone.
@@ -50,10 +53,14 @@ def write_pretrained(folder: str | Path, config: Mapping[str, Any], weights: Map
             tensors = {name: value.detach().to("cpu").contiguous() for name, value in weights.items()}
             save_file(tensors, made / WEIGHTS)
             full = {"format_version": FORMAT_VERSION, **config, "weights_sha256": _digest(made / WEIGHTS)}
-            (made / CONFIG).write_text(yaml.safe_dump(full, sort_keys=False, allow_unicode=True), encoding="utf-8")
+            (made / CONFIG).write_text(
+                yaml.safe_dump(full, sort_keys=False, allow_unicode=True), encoding="utf-8"
+            )
             made.chmod(0o755)
             if folder.exists():
-                os.replace(made / WEIGHTS, folder / WEIGHTS)  # until the next line the digest disagrees: refused, not wrong
+                os.replace(
+                    made / WEIGHTS, folder / WEIGHTS
+                )  # until the next line the digest disagrees: refused, not wrong
                 os.replace(made / CONFIG, folder / CONFIG)
             else:
                 os.rename(made, folder)
@@ -78,28 +85,32 @@ def read_pretrained(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tenso
     folder = Path(folder)
     if folder.is_file():
         raise CheckpointError(
-            f"{folder}: is a file; expected a folder with {CONFIG} and {WEIGHTS}. A training checkpoint (.ckpt) becomes one by "
-            "resuming its run to the end (gendesign fit)"
+            f"{folder}: is a file; expected a folder with {CONFIG} and {WEIGHTS}. A training checkpoint (.ckpt) "
+            "becomes one by resuming its run to the end (gendesign fit)"
         )
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such folder")
     config = read_config(folder)
     path = folder / WEIGHTS
     if not path.is_file():
-        others = sorted(item.name for item in folder.iterdir() if item.suffix in {".bin", ".pt", ".pth", ".ckpt", ".pkl"})
+        others = sorted(
+            item.name for item in folder.iterdir() if item.suffix in {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
+        )
         found = f"; {', '.join(others)} may be a pickle, which is never read" if others else ""
         raise CheckpointError(f"{folder}: has no {WEIGHTS}{found}")
     raw = path.read_bytes()
     expected = config.get("weights_sha256")
     if hashlib.sha256(raw).hexdigest() != expected:
         raise CheckpointError(
-            f"{path}: is not what {CONFIG} describes (sha256 differs): cut short, changed, or of another export; copy the whole "
-            "folder again"
+            f"{path}: is not what {CONFIG} describes (sha256 differs): cut short, changed, or of another export; "
+            "copy the whole folder again"
         )
     try:
         return config, load(raw)
     except SafetensorError as error:
-        raise CheckpointError(f"{path}: is not a safetensors file ({error}); other formats are never read") from error
+        raise CheckpointError(
+            f"{path}: is not a safetensors file ({error}); other formats are never read"
+        ) from error
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -119,7 +130,9 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: expected keys and values, got {type(config).__name__}")
     version = config.get("format_version")
     if version != FORMAT_VERSION:
-        raise CheckpointError(f"{path}: format_version is {version!r}, this gendesign reads {FORMAT_VERSION}; update gendesign")
+        raise CheckpointError(
+            f"{path}: format_version is {version!r}, this gendesign reads {FORMAT_VERSION}; update gendesign"
+        )
     return config
 
 

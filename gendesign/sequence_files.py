@@ -1,7 +1,7 @@
 """Reading tables of sequences with the line that each row came from: csv, tsv, FASTA and Parquet, plain or gzipped.
 
-Line numbers are kept so that a bad row can be named to the user who has to mend it. Cells stay text; what a column means
-is for the caller to say.
+Line numbers are kept so that a bad row can be named to the user who has to mend it. Cells stay text; what a
+column means is for the caller to say.
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def read_rows(path: str | Path) -> Rows:
         rows = _read_fasta(_read_text(path, packed), path)
     else:
         known = ", ".join([*TEXT_TABLES, *FASTA_ENDINGS])
-        raise DataError(f"{path}: cannot tell the format; expected a name ending in {known} (or these with .gz), or .parquet")
+        raise DataError(
+            f"{path}: cannot tell the format; expected a name ending in {known} (or these with .gz), or .parquet"
+        )
     if not rows.lines and not rows.problems:
         raise DataError(f"{path}: holds no rows")
     return rows
@@ -121,7 +123,9 @@ def _read_table(text: str, delimiter: str, path: Path) -> Rows:
             rows.lines.append(reader.line_num)
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}") from error
-    columns = [[cell.strip() for cell in column] for column in zip(*kept, strict=True)] or [[] for _ in header]
+    columns = [[cell.strip() for cell in column] for column in zip(*kept, strict=True)] or [
+        [] for _ in header
+    ]
     rows.columns = dict(zip(header, columns, strict=True))
     return rows
 
@@ -134,7 +138,9 @@ def _read_fasta(text: str, path: Path) -> Rows:
             records.append((number, line[1:].strip(), []))
         elif line and not line.startswith(";"):
             if not records:
-                raise DataError(f"{path}, line {number}: expected a FASTA header that starts with '>', got {line[:30]!r}")
+                raise DataError(
+                    f"{path}, line {number}: expected a FASTA header that starts with '>', got {line[:30]!r}"
+                )
             records[-1][2].append(line)
     headers = [header.partition(" ") for _, header, _ in records]
     return Rows(
@@ -154,8 +160,13 @@ def _read_parquet(path: Path) -> Rows:
     try:
         table = parquet.read_table(path)
     except (pyarrow.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: is not a Parquet file that can be read ({str(error).splitlines()[0]})") from error
-    columns = {name: ["" if cell is None else str(cell) for cell in table[name].to_pylist()] for name in table.column_names}
+        raise DataError(
+            f"{path}: is not a Parquet file that can be read ({str(error).splitlines()[0]})"
+        ) from error
+    columns = {
+        name: ["" if cell is None else str(cell) for cell in table[name].to_pylist()]
+        for name in table.column_names
+    }
     return Rows(columns, list(range(1, table.num_rows + 1)), unit="row")
 
 

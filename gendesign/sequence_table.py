@@ -1,6 +1,7 @@
 """The usable rows of a file of sequences: checked, encoded, with targets and weights as numbers.
 
-Every row that cannot be used is kept by line and reason. A long table (one measurement a row) becomes a wide one here.
+Every row that cannot be used is kept by line and reason. A long table (one measurement a row) becomes a
+wide one here.
 """
 
 from __future__ import annotations
@@ -72,8 +73,14 @@ class SequenceTable:
             sequences = [sequence.upper() for sequence in sequences]
         names = target_columns if pivot_column is None else [value_column or ""]
         values = [rows.column(name, meant_for="a target", path=path) for name in names]
-        kinds = None if pivot_column is None else rows.column(pivot_column, meant_for="pivot_column", path=path)
-        weights = None if weight_column is None else rows.column(weight_column, meant_for="weight_column", path=path)
+        kinds = (
+            None if pivot_column is None else rows.column(pivot_column, meant_for="pivot_column", path=path)
+        )
+        weights = (
+            None
+            if weight_column is None
+            else rows.column(weight_column, meant_for="weight_column", path=path)
+        )
 
         problems = list(rows.problems)
         kept: list[int] = []
@@ -82,7 +89,9 @@ class SequenceTable:
         for row in range(len(rows)):
             try:
                 sequences[row] = _usable(sequences[row], codec, trim)
-                numbers[row] = [_number(column[row], name) for name, column in zip(names, values, strict=True)]
+                numbers[row] = [
+                    _number(column[row], name) for name, column in zip(names, values, strict=True)
+                ]
                 row_weights[row] = 1.0 if weights is None else _weight(weights[row])
             except ValueError as error:
                 problems.append((rows.lines[row], str(error)))
@@ -93,7 +102,9 @@ class SequenceTable:
             chosen, targets = kept, numbers[kept].reshape(len(kept), len(names))
         else:
             chosen, targets = _pivot(kept, sequences, numbers[:, 0], kinds, list(target_columns))
-        return cls._of(rows, chosen, [sequences[row] for row in chosen], targets, row_weights[chosen], codec, problems)
+        return cls._of(
+            rows, chosen, [sequences[row] for row in chosen], targets, row_weights[chosen], codec, problems
+        )
 
     @classmethod
     def _of(
@@ -127,7 +138,11 @@ class SequenceTable:
 def _usable(sequence: str, codec: SequenceCodec, trim: Trim | None) -> str:
     if trim is not None:
         prefix, suffix = trim
-        if not (sequence.startswith(prefix) and sequence.endswith(suffix) and len(sequence) >= len(prefix + suffix)):
+        if not (
+            sequence.startswith(prefix)
+            and sequence.endswith(suffix)
+            and len(sequence) >= len(prefix + suffix)
+        ):
             raise ValueError(f"does not start with {prefix!r} and end with {suffix!r}")
         sequence = sequence[len(prefix) : len(sequence) - len(suffix)]
     reason = codec.reason_invalid(sequence)

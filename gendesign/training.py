@@ -1,14 +1,15 @@
 """The training verbs: gendesign fit | validate | test --config FILE, a LightningCLI.
 
-A YAML file names module, data, callbacks and loggers by class_path and init_args; every value can be overridden on the command
-line. A run that was killed is resumed by giving the same command again: the shipped configs say `ckpt_path: last`. Checkpoints
-are read without unpickling code.
+A YAML file names module, data, callbacks and loggers by class_path and init_args; every value can be
+overridden on the command line. A run that was killed is resumed by giving the same command again: the
+shipped configs say `ckpt_path: last`. Checkpoints are read without unpickling code.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,7 +35,10 @@ class TrainingCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Arguments beside Lightning's."""
         parser.add_argument(
-            "--init", type=str, default=None, help="start from these pretrained weights: a shipped name, a folder or a hub id"
+            "--init",
+            type=str,
+            default=None,
+            help="start from these pretrained weights: a shipped name, a folder or a hub id",
         )
         parser.add_argument("--threads", type=int, default=None, help="CPU threads of PyTorch")
 
@@ -57,7 +61,9 @@ class TrainingCLI(LightningCLI):
         from gendesign.backbone import Backbone, load_backbone
 
         if not isinstance(self.model, Backbone):
-            raise ConfigError(f"--init continues a backbone; the config's model is a {type(self.model).__name__}")
+            raise ConfigError(
+                f"--init continues a backbone; the config's model is a {type(self.model).__name__}"
+            )
         self.model.load_weights(load_backbone(init))
 
 
@@ -73,6 +79,10 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         GendesignError: anything that the user can mend.
     """
+    # Lightning warns where both the arguments given here and those of the process exist; here they are the same.
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
+    # Lightning warns where both the arguments given here and those of the process exist; here they are the same.
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
     try:
         TrainingCLI(
             LightningModule,

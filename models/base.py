@@ -1,9 +1,9 @@
 """What every denoiser network shares: the input embedding, the conditioning vector, and their checks.
 
-A denoiser maps a partly masked sequence x_t to logits over the K clean tokens at every position. It accepts token ids
-(0..K, where K is MASK) or relaxed one-hots over the K+1 tokens: a row of the embedding matrix is then replaced by a
-mixture of rows, so that ids and their one-hots give the same logits and a gradient reaches a relaxed input. The network
-knows neither the noise process, nor the domain, nor the reward.
+A denoiser maps a partly masked sequence x_t to logits over the K clean tokens at every position. It accepts
+token ids (0..K, where K is MASK) or relaxed one-hots over the K+1 tokens: a row of the embedding matrix is
+then replaced by a mixture of rows, so that ids and their one-hots give the same logits and a gradient
+reaches a relaxed input. The network knows neither the noise process, nor the domain, nor the reward.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ class Denoiser(Configurable, nn.Module):
         cond_dim: length of the vector `cond` that a conditional network takes; 0 for none.
     """
 
-    def __init__(self, vocab_size: int, width: int, *, time_conditioned: bool = False, cond_dim: int = 0) -> None:
+    def __init__(
+        self, vocab_size: int, width: int, *, time_conditioned: bool = False, cond_dim: int = 0
+    ) -> None:
         super().__init__()
         if vocab_size < 2 or width < 2 or cond_dim < 0:
             raise ConfigError(
@@ -89,7 +91,9 @@ class Denoiser(Configurable, nn.Module):
             if t is None:
                 raise ConfigError("this network is time-conditioned: give t, one time in [0, 1] per sequence")
             if t.shape != (batch,):
-                raise ConfigError(f"t must hold one time for each of the {batch} sequences; got {list(t.shape)}")
+                raise ConfigError(
+                    f"t must hold one time for each of the {batch} sequences; got {list(t.shape)}"
+                )
             vector = self.time_mlp(t.to(self.embedding.dtype))
         if (cond is None) != (self.cond_mlp is None):
             raise ConfigError(
@@ -123,7 +127,9 @@ class TimeEmbedding(nn.Module):
     def __init__(self, width: int, max_frequency: float = 1000.0) -> None:
         super().__init__()
         half = width // 2
-        self.register_buffer("frequencies", torch.exp(torch.linspace(0.0, math.log(max_frequency), half)), False)
+        self.register_buffer(
+            "frequencies", torch.exp(torch.linspace(0.0, math.log(max_frequency), half)), False
+        )
         self.mlp = nn.Sequential(nn.Linear(2 * half, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, t: Float[Tensor, " B"]) -> Float[Tensor, "B C"]:

@@ -1,10 +1,11 @@
 """A dilated residual convolutional denoiser: fast on CPUs, and it sees the whole of a short sequence.
 
-Each block is  h <- h + W_2 GELU(conv_d(norm(h)))  with dilations d that cycle through 1, 2, 4, ...; with kernel size k the
-stack's receptive field is 1 + (k - 1) * sum(d). Sequences are short, so the cost is in the convolutions alone.
+Each block is  h <- h + W_2 GELU(conv_d(norm(h)))  with dilations d that cycle through 1, 2, 4, ...; with
+kernel size k the stack's receptive field is 1 + (k - 1) * sum(d). Sequences are short, so the cost is in
+the convolutions alone.
 
-Reference: Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions" (2015, arXiv 1511.07122); used as a
-masked-diffusion denoiser for DNA by Wang et al. (2024, arXiv 2410.13643).
+Reference: Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions" (2015, arXiv
+1511.07122); used as a masked-diffusion denoiser for DNA by Wang et al. (2024, arXiv 2410.13643).
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ class DilatedConvBlock(nn.Module):
         nn.init.zeros_(self.pointwise.bias)  # type: ignore[arg-type]
 
     def forward(
-        self, h: Float[Tensor, "B C L"], condition: Float[Tensor, "B C"] | None, real: Float[Tensor, "B 1 L"] | None
+        self,
+        h: Float[Tensor, "B C L"],
+        condition: Float[Tensor, "B C"] | None,
+        real: Float[Tensor, "B 1 L"] | None,
     ) -> Float[Tensor, "B C L"]:
         """Apply the block; `real` is 1 at real positions and 0 at padding."""
         y = self.norm(h)

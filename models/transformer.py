@@ -1,11 +1,12 @@
 """A transformer denoiser: rotary positions, fused attention, and adaptive layer norms where it is conditioned.
 
-Each block is  h <- h + g_1 A(n_1(h)),  h <- h + g_2 F(n_2(h)).  Unconditioned, the norms n are plain layer norms and the gates g
-are 1; conditioned on a vector c (of the time, or of `cond`), scale, shift and gate are linear functions of c that start at 0,
-so that every block starts as the identity.
+Each block is  h <- h + g_1 A(n_1(h)),  h <- h + g_2 F(n_2(h)).  Unconditioned, the norms n are plain layer
+norms and the gates g are 1; conditioned on a vector c (of the time, or of `cond`), scale, shift and gate
+are linear functions of c that start at 0, so that every block starts as the identity.
 
-References: Su et al., "RoFormer" (2021, arXiv 2104.09864); Peebles and Xie, "Scalable Diffusion Models with Transformers"
-(2022, arXiv 2212.09748); as a masked-diffusion denoiser, Sahoo et al. (2024, arXiv 2406.07524).
+References: Su et al., "RoFormer" (2021, arXiv 2104.09864); Peebles and Xie, "Scalable Diffusion Models with
+Transformers" (2022, arXiv 2212.09748); as a masked-diffusion denoiser, Sahoo et al. (2024, arXiv
+2406.07524).
 """
 
 from __future__ import annotations
@@ -58,17 +59,21 @@ class TransformerBlock(nn.Module):
         if self.modulation is None or condition is None:
             h = h + self._drop(self._attend(self.norms[0](h), attendable))
             return h + self._drop(self.mlp(self.norms[1](h)))
-        scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = (
-            self.modulation(functional.silu(condition))[:, None, :].chunk(6, dim=-1)
-        )
+        scale_1, shift_1, gate_1, scale_2, shift_2, gate_2 = self.modulation(functional.silu(condition))[
+            :, None, :
+        ].chunk(6, dim=-1)
         h = h + gate_1 * self._drop(self._attend(self.norms[0](h) * (1 + scale_1) + shift_1, attendable))
         return h + gate_2 * self._drop(self.mlp(self.norms[1](h) * (1 + scale_2) + shift_2))
 
     def _attend(self, h: Tensor, attendable: Tensor | None) -> Tensor:
         batch, length, width = h.shape
-        heads = self.qkv(h).view(batch, length, 3, self.num_heads, width // self.num_heads).permute(2, 0, 3, 1, 4)
+        heads = (
+            self.qkv(h).view(batch, length, 3, self.num_heads, width // self.num_heads).permute(2, 0, 3, 1, 4)
+        )
         query, key, value = heads[0], heads[1], heads[2]
-        mixed = functional.scaled_dot_product_attention(rotate(query), rotate(key), value, attn_mask=attendable)
+        mixed = functional.scaled_dot_product_attention(
+            rotate(query), rotate(key), value, attn_mask=attendable
+        )
         projected: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, width))
         return projected
 
@@ -107,7 +112,9 @@ class TransformerDenoiser(Denoiser):
         if depth < 1 or num_heads < 1:
             raise ConfigError(f"depth and num_heads must be at least 1; got {depth} and {num_heads}")
         if width % (2 * num_heads):
-            raise ConfigError(f"width must be a multiple of 2 * num_heads (rotary pairs); got {width} and {num_heads}")
+            raise ConfigError(
+                f"width must be a multiple of 2 * num_heads (rotary pairs); got {width} and {num_heads}"
+            )
         if not 0 <= dropout < 1:
             raise ConfigError(f"dropout must be in [0, 1); got {dropout}")
         self.blocks = nn.ModuleList(

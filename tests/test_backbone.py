@@ -42,7 +42,9 @@ def make(seed: int = 0) -> Backbone:
     network = DilatedConvDenoiser(4, 8, depth=2)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    return Backbone(DNACodec(6), MaskedDiffusion(4, schedule=Cosine(), unmasking=FirstHitting()), network).eval()
+    return Backbone(
+        DNACodec(6), MaskedDiffusion(4, schedule=Cosine(), unmasking=FirstHitting()), network
+    ).eval()
 
 
 def edit(folder: Path, **changes: Any) -> None:
@@ -70,7 +72,9 @@ def test_the_bound_is_exact_on_independent_positions() -> None:
     backbone = Backbone(DNACodec(3), MaskedDiffusion(4), Fixed())
     designs = ["".join(letters) for letters in itertools.product("ACGT", repeat=3)]
     p = dict(zip("ACGT", (0.4, 0.3, 0.2, 0.1), strict=True))
-    exact = torch.tensor([sum(math.log(p[letter]) for letter in design) for design in designs], dtype=torch.float64)
+    exact = torch.tensor(
+        [sum(math.log(p[letter]) for letter in design) for design in designs], dtype=torch.float64
+    )
     bound = backbone.log_likelihood(designs, num_times=4000)
     torch.testing.assert_close(bound, exact, atol=0.15, rtol=0)
     weights = exact.exp()
@@ -179,6 +183,7 @@ def name_a_system_call(folder: Path) -> None:
     edit(folder, denoiser={"class_path": "os.system", "init_args": {"command": f"touch {folder}/hacked"}})
 
 
+PROCESS = {"class_path": "gendesign.diffusion.masked.MaskedDiffusion"}
 DENOISER = {"class_path": "gendesign.models.dilated_conv.DilatedConvDenoiser"}
 
 
@@ -191,14 +196,17 @@ DENOISER = {"class_path": "gendesign.models.dilated_conv.DilatedConvDenoiser"}
         (only_a_pickle, CheckpointError, "pytorch_model.bin may be a pickle"),
         (lose_a_tensor, CheckpointError, "lacks head.bias"),
         (name_a_system_call, TrustError, "os.system"),
-        (lambda f: edit(f, codec={"class_path": "gendesign.run.os.system"}), CheckpointError, "gendesign.run.os.system"),
+        (lambda f: edit(f, codec={"class_path": "gendesign.run.os.system"}),
+         CheckpointError, "gendesign.run.os.system"),
         (lambda f: edit(f, codec={"class_path": "gendesign.data.SequenceDataModule"}), TrustError, "kind"),
-        (lambda f: edit(f, codec={"class_path": "gendesign.diffusion.schedules.Cosine"}), CheckpointError, "expected a Codec"),
+        (lambda f: edit(f, codec={"class_path": "gendesign.diffusion.schedules.Cosine"}),
+         CheckpointError, "expected a Codec"),
         (lambda f: edit(f, codec={"class_path": "gendesign.codecs.ProteinCodec", "init_args": {"length": 6}}),
          CheckpointError, "same number of tokens.*ProteinCodec has 20"),
-        (lambda f: edit(f, process={"class_path": "gendesign.diffusion.masked.MaskedDiffusion", "init_args": {"vocab_size": 5}}),
+        (lambda f: edit(f, process=PROCESS | {"init_args": {"vocab_size": 5}}),
          CheckpointError, "MaskedDiffusion has 5"),
-        (lambda f: edit(f, denoiser=DENOISER | {"init_args": {"vocab_size": 4, "width": 9}}), CheckpointError, "another shape"),
+        (lambda f: edit(f, denoiser=DENOISER | {"init_args": {"vocab_size": 4, "width": 9}}),
+         CheckpointError, "another shape"),
         (lambda f: edit(f, denoiser=DENOISER | {"init_args": {"vocab_size": 4, "widht": 8}}), CheckpointError, "widht"),
         (lambda f: edit(f, denoiser=None), CheckpointError, "no 'denoiser'"),
         (lambda f: edit(f, format_version=99), CheckpointError, "format_version is 99"),

@@ -108,12 +108,16 @@ def test_a_missing_column_is_named_with_those_that_exist(write: Write) -> None:
 BAD = "sequence,y,w\nACGT,1,1\nACGX,1,1\n,1,1\nACG,1,1\nAAAA,one,1\nCCCC,inf,1\nGGGG,,0\nTTTT,,2\nACGT\n"
 
 
-def test_bad_rows_are_counted_and_listed_by_line_then_dropped(write: Write, caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_rows_are_counted_and_listed_by_line_then_dropped(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
     module = data(write("a.csv", BAD), target_columns=["y"], weight_column="w")
     with caplog.at_level(logging.WARNING):
         assert module.sequences == ["ACGT", "TTTT"]
     assert [line for line, _ in module.table.problems] == [3, 4, 5, 6, 7, 8, 10]
-    assert "dropped 7 bad rows of 9" in caplog.text and "line 3: expected letters ACGT, got 'X'" in caplog.text
+    assert (
+        "dropped 7 bad rows of 9" in caplog.text and "line 3: expected letters ACGT, got 'X'" in caplog.text
+    )
     np.testing.assert_array_equal(module.targets, [[1.0], [math.nan]])
     np.testing.assert_array_equal(module.table.weights, [1.0, 2.0])
 
@@ -141,7 +145,9 @@ def test_short_sequences_are_padded_and_masked(write: Write) -> None:
 
 
 def test_a_long_table_becomes_wide(write: Write) -> None:
-    path = write("a.csv", "sequence,medium,y,lib\nACGT,b,2,p\nTTTT,a,1,q\nACGT,a,5,r\nACGT,b,4,p\nAAAA,c,9,p\n")
+    path = write(
+        "a.csv", "sequence,medium,y,lib\nACGT,b,2,p\nTTTT,a,1,q\nACGT,a,5,r\nACGT,b,4,p\nAAAA,c,9,p\n"
+    )
     module = data(path, target_columns=["a", "b"], pivot_column="medium", value_column="y")
     assert module.sequences == ["ACGT", "TTTT"] and module.column("lib") == ["p", "q"]
     np.testing.assert_array_equal(module.targets, [[5.0, 3.0], [1.0, math.nan]])
@@ -163,7 +169,9 @@ def sides(module: SequenceDataModule, column: str) -> list[set[str]]:
 
 
 def test_groups_stay_together_and_fractions_hold(write: Write) -> None:
-    train, val, test = sides(data(grouped(write), group_column="group", val_fraction=0.2, test_fraction=0.1), "group")
+    train, val, test = sides(
+        data(grouped(write), group_column="group", val_fraction=0.2, test_fraction=0.1), "group"
+    )
     assert (len(train), len(val), len(test)) == (35, 10, 5)
     assert not train & val and not train & test and not val & test
 
@@ -176,7 +184,10 @@ def test_a_split_depends_on_its_seed_and_not_on_the_order_of_the_file(write: Wri
 
 
 def test_equal_sequences_stay_together_without_groups(write: Write) -> None:
-    path = write("a.csv", "sequence\n" + "".join(f"{a}{b}{c}T\n" * 2 for a, b, c in itertools.product("ACGT", repeat=3)))
+    path = write(
+        "a.csv",
+        "sequence\n" + "".join(f"{a}{b}{c}T\n" * 2 for a, b, c in itertools.product("ACGT", repeat=3)),
+    )
     module = data(path, val_fraction=0.3, test_fraction=0.3)
     parts = [{module.sequences[row] for row in module.indices(split)} for split in ("train", "val", "test")]
     assert sum(map(len, parts)) == 64 and not parts[0] & (parts[1] | parts[2])
@@ -184,7 +195,9 @@ def test_equal_sequences_stay_together_without_groups(write: Write) -> None:
 
 def test_some_groups_always_train(write: Write) -> None:
     for seed in range(5):
-        module = data(grouped(write), group_column="group", test_fraction=0.9, always_train=[3, "7"], split_seed=seed)
+        module = data(
+            grouped(write), group_column="group", test_fraction=0.9, always_train=[3, "7"], split_seed=seed
+        )
         assert {"3", "7"} <= sides(module, "group")[0]
 
 

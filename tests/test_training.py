@@ -1,4 +1,4 @@
-"""Training runs: an interrupted run reaches the losses of an uninterrupted one to the bit, on one process and on two."""
+"""Training: an interrupted run reaches the losses of an uninterrupted one to the bit, on one process and on two."""
 
 import os
 import signal
@@ -35,7 +35,9 @@ class Record(Callback):
         self.die_after = die_after
         self.kill = kill
 
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, index: int
+    ) -> None:
         self.losses[int(batch["position"])] = float(outputs["loss"])
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, index: int) -> None:
@@ -53,11 +55,15 @@ def table(folder: Path) -> Path:
     return path
 
 
-def run(folder: Path, record: Record, *, accumulate: int = 1, save_every: int = 2, **trainer: Any) -> Backbone:
+def run(
+    folder: Path, record: Record, *, accumulate: int = 1, save_every: int = 2, **trainer: Any
+) -> Backbone:
     torch.manual_seed(0)
     denoiser = DilatedConvDenoiser(4, 8, depth=2, dropout=0.3)
     backbone = Backbone(DNACodec(12), MaskedDiffusion(4), denoiser, warmup_steps=3, val_times=2)
-    module = SequenceDataModule(str(table(folder)), DNACodec(12), sample_by="gene", val_fraction=0.2, batch_size=6)
+    module = SequenceDataModule(
+        str(table(folder)), DNACodec(12), sample_by="gene", val_fraction=0.2, batch_size=6
+    )
     Trainer(
         max_steps=STEPS,
         accelerator="cpu",
@@ -74,7 +80,13 @@ def run(folder: Path, record: Record, *, accumulate: int = 1, save_every: int = 
             EMA(decay=0.7),
             record,
             ExportPretrained(str(folder / "pretrained"), monitor="val_bits"),
-            ModelCheckpoint(folder, every_n_train_steps=save_every, save_top_k=0, save_last=True, enable_version_counter=False),
+            ModelCheckpoint(
+                folder,
+                every_n_train_steps=save_every,
+                save_top_k=0,
+                save_last=True,
+                enable_version_counter=False,
+            ),
         ],
         **trainer,
     ).fit(backbone, module, ckpt_path="last", weights_only=True)
@@ -90,7 +102,9 @@ def averages(backbone: Backbone) -> dict[str, torch.Tensor]:
     return next(c for c in backbone.trainer.callbacks if isinstance(c, EMA)).average  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(("die_after", "accumulate", "save_every"), [(5, 1, 2), (3, 1, 3), (6, 1, 1), (5, 2, 2)])
+@pytest.mark.parametrize(
+    ("die_after", "accumulate", "save_every"), [(5, 1, 2), (3, 1, 3), (6, 1, 1), (5, 2, 2)]
+)
 def test_a_run_that_died_reaches_the_same_losses(
     tmp_path: Path, die_after: int, accumulate: int, save_every: int
 ) -> None:
@@ -101,7 +115,9 @@ def test_a_run_that_died_reaches_the_same_losses(
     with pytest.raises(InterruptedError):
         run(tmp_path / "broken", before, **settings)
     resumed = run(tmp_path / "broken", after, **settings)
-    assert before.losses and min(after.losses) > 1 and max(after.losses) == STEPS * accumulate - 1  # it did resume
+    assert (
+        before.losses and min(after.losses) > 1 and max(after.losses) == STEPS * accumulate - 1
+    )  # it did resume
     assert before.losses | after.losses == straight.losses
     assert_same(whole, resumed)
     assert all(torch.equal(value, averages(resumed)[name]) for name, value in averages(whole).items())
@@ -112,7 +128,9 @@ def test_a_run_that_died_reaches_the_same_losses(
 def test_a_killed_process_leaves_a_checkpoint_to_resume_from(tmp_path: Path) -> None:
     (tmp_path / "straight").mkdir(), (tmp_path / "broken").mkdir()
     code = f"from test_training import *; run(Path({str(tmp_path / 'broken')!r}), Record(5, kill=True))"
-    died = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, check=False)
+    died = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, check=False
+    )
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()[-2000:]
     straight, after = Record(), Record()
     whole, resumed = run(tmp_path / "straight", straight), run(tmp_path / "broken", after)
@@ -124,7 +142,12 @@ def test_a_killed_process_leaves_a_checkpoint_to_resume_from(tmp_path: Path) -> 
 def two_processes(rank: int, folder: Path, port: int) -> None:
     """One of two processes: a straight run, then a broken and a resumed one."""
     torch.set_num_threads(1)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "LOCAL_RANK": str(rank),
+        "NODE_RANK": "0",
+    }
     os.environ |= {"WORLD_SIZE": "2"}
     straight, before, after = Record(), Record(5), Record()
     settings: dict[str, Any] = {"strategy": "ddp", "devices": 2}
@@ -135,7 +158,10 @@ def two_processes(rank: int, folder: Path, port: int) -> None:
         pass
     resumed = run(folder / "broken", after, **settings)
     weights = {name: weight.detach() for name, weight in whole.named_parameters()}
-    torch.save({"straight": straight.losses, "broken": before.losses | after.losses, "weights": weights}, folder / f"{rank}.pt")
+    torch.save(
+        {"straight": straight.losses, "broken": before.losses | after.losses, "weights": weights},
+        folder / f"{rank}.pt",
+    )
     assert_same(whole, resumed)
 
 
@@ -146,7 +172,9 @@ def test_two_processes_train_one_model_and_resume(tmp_path: Path) -> None:
         port = free.getsockname()[1]
     code = f"from test_training import *; two_processes(int(sys.argv[1]), Path({str(tmp_path)!r}), {port})"
     workers = [
-        subprocess.Popen([sys.executable, "-c", code, str(rank)], cwd=Path(__file__).parent, stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(rank)], cwd=Path(__file__).parent, stderr=subprocess.PIPE
+        )
         for rank in (0, 1)
     ]
     for worker in workers:
@@ -166,7 +194,9 @@ def test_the_average_follows_its_formula(tmp_path: Path) -> None:
     weights: list[torch.Tensor] = []
 
     class Watch(Record):
-        def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, index: int) -> None:
+        def on_train_batch_start(
+            self, trainer: Trainer, module: LightningModule, batch: Any, index: int
+        ) -> None:
             weights.append(module.denoiser.head.weight.detach().clone())  # type: ignore[union-attr, operator]
 
     backbone = run(tmp_path, Watch())
@@ -200,7 +230,9 @@ def test_the_export_is_the_best_validated_average(tmp_path: Path) -> None:
 
 def test_learning_rate_rises_then_falls_and_only_matrices_decay() -> None:
     network = DilatedConvDenoiser(4, 8, depth=1)
-    settings = adamw_with_cosine(network, lr=1.0, weight_decay=0.5, warmup_steps=4, total_steps=100, floor=0.1)
+    settings = adamw_with_cosine(
+        network, lr=1.0, weight_decay=0.5, warmup_steps=4, total_steps=100, floor=0.1
+    )
     optimizer, scheduler = settings["optimizer"], settings["lr_scheduler"]["scheduler"]
     rates = []
     for _ in range(101):
@@ -229,7 +261,9 @@ def test_a_run_without_end_is_refused(tmp_path: Path) -> None:
     backbone = Backbone(DNACodec(12), MaskedDiffusion(4), DilatedConvDenoiser(4, 8, depth=1))
     module = SequenceDataModule(str(table(tmp_path)), DNACodec(12), batch_size=6)
     with pytest.raises(ConfigError, match="max_steps"):
-        Trainer(max_epochs=1, accelerator="cpu", logger=False, default_root_dir=tmp_path).fit(backbone, module)
+        Trainer(max_epochs=1, accelerator="cpu", logger=False, default_root_dir=tmp_path).fit(
+            backbone, module
+        )
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.0, float("nan")])

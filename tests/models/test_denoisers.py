@@ -25,8 +25,12 @@ def randomise(network: Denoiser) -> Denoiser:
 
 def make(kind: str, *, time_conditioned: bool = False, cond_dim: int = 0) -> Denoiser:
     if kind == "conv":
-        return randomise(DilatedConvDenoiser(K, 16, depth=3, time_conditioned=time_conditioned, cond_dim=cond_dim))
-    return randomise(TransformerDenoiser(K, 16, depth=2, num_heads=2, time_conditioned=time_conditioned, cond_dim=cond_dim))
+        return randomise(
+            DilatedConvDenoiser(K, 16, depth=3, time_conditioned=time_conditioned, cond_dim=cond_dim)
+        )
+    return randomise(
+        TransformerDenoiser(K, 16, depth=2, num_heads=2, time_conditioned=time_conditioned, cond_dim=cond_dim)
+    )
 
 
 def ids(batch: int, length: int) -> Tensor:
@@ -47,7 +51,9 @@ def test_relaxed_one_hots_give_the_logits_of_ids(kind: str) -> None:
 @kinds
 def test_gradient_reaches_a_relaxed_input_and_matches_a_finite_difference(kind: str) -> None:
     network = make(kind).double()
-    x = torch.rand(2, 6, K + 1, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    x = torch.rand(
+        2, 6, K + 1, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    ).requires_grad_()
     assert torch.autograd.gradcheck(lambda relaxed: network(relaxed).sum(-1), x, atol=1e-5)
 
 
