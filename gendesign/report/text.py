@@ -1,0 +1,118 @@
+"""The report's wording: numbers for readers, and the verdict on over-optimisation.
+
+A guide is over-optimised where steering raises it while a reward that steering never saw falls: with medians m,
+
+    m(guide, steered) > m(guide, unsteered)   and   m(held-out, steered) < m(held-out, unsteered).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+NONE = "–"
+
+
+def number(value: float | None, decimals: int | None = None) -> str:
+    """Three significant digits or so many decimals, thousands separated, a true minus, a dash for no number."""
+    if value is None or not np.isfinite(value):
+        return NONE
+    if decimals is not None:
+        text = f"{value:,.{decimals}f}"
+    elif value == 0 or abs(value) >= 999.5:
+        text = f"{value:,.0f}"
+    else:
+        text = f"{value:#.3g}".rstrip(".")
+    return text.replace("-", "−")
+
+
+def decimals_for(values: Floats) -> int:
+    """Decimals that show a thousandth of the range of these values, or nearly; 2 if they have none."""
+    values = values[np.isfinite(values)]
+    spread = float(np.ptp(values)) if len(values) else 0.0
+    return int(np.clip(2 - np.floor(np.log10(spread / 3)), 0, 6)) if spread > 0 else 2
+
+
+def percent(value: float | None) -> str:
+    """A share in per cent that is never rounded up to all or down to none."""
+    if value is None or not np.isfinite(value):
+        return NONE
+    if value in (0, 100):
+        return f"{value:.0f} %"
+    return f"{min(max(value, 0.1), 99.9):.1f} %"
+
+
+def median(values: Floats) -> float:
+    """Median of what is finite, NaN if nothing is."""
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if len(values) else float("nan")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the guide was over-optimised.
+
+    Args:
+        level: "calm", "caution" or "warning".
+        title: in a few words.
+        text: in a sentence or two, with numbers.
+    """
+
+    level: str
+    title: str
+    text: str
+
+
+def check_overoptimisation(
+    guide: tuple[Floats, Floats], heldout: tuple[Floats, Floats] | None, *, same_unit: bool = True
+) -> Verdict:
+    """Compare the rise of the guiding reward with that of the held-out one.
+
+    Args:
+        guide: the guiding reward of unsteered and of steered designs; NaN are left out.
+        heldout: the same of the held-out reward, or None.
+        same_unit: whether the two rewards are in one unit, so that their rises compare.
+
+    Returns:
+        `warning` where the guide's median rose and the held-out one's fell; `caution` where that cannot be
+        told, or the held-out rise may be chance (95 % bootstrap interval of the difference of medians).
+    """
+    if heldout is None:
+        text = "No held-out reward was given, so nothing independent checks the guide's scores."
+        return Verdict("caution", "Not audited", text)
+    clean = [[values[np.isfinite(values)] for values in pair] for pair in (guide, heldout)]
+    if any(len(values) == 0 for pair in clean for values in pair):
+        text = "Over-optimisation shows in unsteered and steered designs scored by both rewards; some are missing."
+        return Verdict("caution", "Cannot be checked", text)
+    rises = [float(np.median(after) - np.median(before)) for before, after in clean]
+    low, high = _rise_interval(clean[1][0], clean[1][1])
+    said = (
+        f"The guide's median {_moved(rises[0])}, the held-out median {_moved(rises[1])} "
+        f"(95 % interval {number(low)} to {number(high)})"
+    )
+    if rises[0] > 0 and rises[1] < 0:
+        text = (
+            f"{said}. What only the guide believes is not worth a plate: use a larger alpha or another guide."
+        )
+        return Verdict("warning", "Over-optimised", text)
+    if rises[0] <= 0:
+        return Verdict("caution", "The guide did not rise", f"{said}. There is no effect to audit.")
+    if low <= 0:
+        return Verdict("caution", "Not confirmed", f"{said}. A held-out rise this small may be chance.")
+    share = f", {100 * rises[1] / rises[0]:.0f} % of the guide's rise" if same_unit else ""
+    return Verdict("calm", "No sign of over-optimisation", f"{said}{share}.")
+
+
+def _rise_interval(before: Floats, after: Floats, resamples: int = 2000) -> tuple[float, float]:
+    """95 % bootstrap interval of the difference of medians."""
+    rng = np.random.default_rng(0)
+    medians = [np.median(v[rng.integers(len(v), size=(resamples, len(v)))], axis=1) for v in (before, after)]
+    low, high = np.quantile(medians[1] - medians[0], [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _moved(rise: float) -> str:
+    if rise == 0:
+        return "did not move"
+    return f"{'rose' if rise > 0 else 'fell'} by {number(abs(rise))}"
