@@ -150,8 +150,8 @@ def _run(words: list[str]) -> None:
     elif arguments.verb is None:
         parser().print_help()
     else:
-        if getattr(arguments, "trust", None):
-            sys.path.insert(0, os.getcwd())  # a trusted package may lie where the user stands
+        if getattr(arguments, "trust", None) and os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())  # a trusted package may lie where the user stands
         from gendesign import verbs
 
         getattr(verbs, f"{arguments.verb}_verb")(arguments)

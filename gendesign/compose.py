@@ -34,11 +34,15 @@ SETTINGS: dict[str, Any] = {
     "base_designs": int,
     "ess_fraction": float,
     "max_rows": int,
+    "unmasking": Any,
     "template": str | None,
     "out": str | None,
     "device": str,
 }
 """The settings of a run and their types."""
+
+OBJECTS = {"unmasking": "gendesign.diffusion.unmasking.Unmasking"}
+"""Settings that are objects: the word is the name of a class derived from this one."""
 
 
 def options(group: str, *, folders: Sequence[Path] = ()) -> dict[str, Path]:
@@ -213,15 +217,16 @@ def _check_keys(plain: Mapping[str, Any]) -> None:
 def _set(plain: dict[str, Any], key: str, text: str, trust: Sequence[str]) -> None:
     """Set one value in place; `key` is a dotted path that may leave out `init_args`."""
     head, *path = key.split(".")
+    annotation: Any = Any
     if head in SETTINGS and not path:
-        plain[head] = read_value(key, text, SETTINGS[head])
+        annotation = resolve(OBJECTS[head]) if head in OBJECTS and text != "null" else SETTINGS[head]
+        plain[head] = _component(key, text, annotation) or read_value(key, text, annotation)
         return
-    if head not in GROUPS or not path:
+    if head not in (*GROUPS, *OBJECTS) or not path:
         raise ConfigError(f"no setting {key!r}; {_nearest(head, [*GROUPS, *SETTINGS])}")
     node: Any = plain.get(head)
     if node is None:
         raise ConfigError(f"{key} cannot be set: no {head} was chosen")
-    annotation: Any = Any
     for i, part in enumerate(path):
         where = ".".join([head, *path[:i]])
         if isinstance(node, dict) and "class_path" in node:
@@ -260,7 +265,7 @@ def _argument(where: str, class_path: str, name: str, trust: Sequence[str]) -> A
         hint = _nearest(name, list(parameters)) if parameters else "it takes none"
         raise ConfigError(f"{where} has no argument {name!r}; {hint}")
     try:
-        hints = typing.get_type_hints(cls.__init__ if isinstance(cls, type) else cls)
+        hints = typing.get_type_hints(cls.__init__ if isinstance(cls, type) else cls)  # type: ignore[misc]
     except (NameError, TypeError):
         hints = {}
     return hints.get(name, Any)
@@ -277,7 +282,8 @@ def _component(key: str, text: str, annotation: Any) -> dict[str, Any] | None:
 
 
 def _subclasses(cls: type) -> list[type]:
-    return [cls, *(found for child in cls.__subclasses__() for found in _subclasses(child))]
+    children: list[type] = cls.__subclasses__()
+    return [cls, *(found for child in children for found in _subclasses(child))]
 
 
 def steering_methods(config_dir: str | Path | None = None, *, trust: Sequence[str] = ()) -> dict[str, str]:

@@ -17,7 +17,7 @@ import torch
 from gendesign import tables
 from gendesign.backbone import Backbone, list_backbones, load_backbone
 from gendesign.building import build
-from gendesign.compose import GROUPS, SETTINGS, compose, options, read_yaml, steering_methods
+from gendesign.compose import GROUPS, OBJECTS, SETTINGS, compose, options, read_yaml, steering_methods
 from gendesign.design_set import write_text
 from gendesign.errors import ConfigError, DataError, OutputError
 from gendesign.report import write_report
@@ -25,7 +25,7 @@ from gendesign.rewards.base import Reward
 from gendesign.rewards.catalog import build_reward, list_rewards, load_reward
 from gendesign.run import design, estimate_cost
 from gendesign.sequence_files import read_rows
-from gendesign.steering.sampler import Steering, make_plan
+from gendesign.steering.sampler import Steering
 from gendesign.terminal import RunProgress
 
 
@@ -81,7 +81,7 @@ def _job(arguments: argparse.Namespace) -> _Job:
         _reward(config["reward"], device, arguments.trust),
         _reward(config.get("heldout"), device, arguments.trust),
         _steering(config["steering"], arguments.trust),
-        settings,
+        settings | {key: build(settings[key], trust=arguments.trust) for key in OBJECTS},
         out.expanduser(),
     )
 
@@ -89,7 +89,9 @@ def _job(arguments: argparse.Namespace) -> _Job:
 def _steering(config: dict[str, Any], trust: Sequence[str]) -> Steering:
     steering = build(config, trust=trust)
     if not isinstance(steering, Steering):
-        raise ConfigError(f"{config.get('class_path')} is no steering method; expected a subclass of Steering")
+        raise ConfigError(
+            f"{config.get('class_path')} is no steering method; expected a subclass of Steering"
+        )
     return steering
 
 
@@ -135,8 +137,7 @@ def design_verb(arguments: argparse.Namespace) -> None:
     run.save(job.out)
     report = write_report(run, job.out / "report.html")
     for label, scores in run.scores.items():
-        base = run.base.scores[label].values if run.base is not None else []
-        compared = f" (unsteered {_median(base)})" if len(base) else ""
+        compared = "" if run.base is None else f" (unsteered {_median(run.base.scores[label].values)})"
         lost = len(scores) - int(scores.ok.sum())
         print(
             f"{label}: median {_median(scores.values)}{compared}"
@@ -154,10 +155,12 @@ def _median(values: Any) -> str:
 def check_verb(arguments: argparse.Namespace) -> None:
     """Build everything and ask backbone and rewards for two designs, so that what is broken breaks now."""
     job = _job(arguments)
-    bound = {key: job.settings[key] for key in ("num_designs", "steps", "base_designs", "template")}
+    bound = {
+        key: job.settings[key] for key in ("num_designs", "steps", "base_designs", "template", "unmasking")
+    }
     cost = estimate_cost(job.backbone, job.steering, **bound)
-    job.steering(job.backbone, job.reward) if getattr(job.steering, "alpha", None) != "auto" else None
-    make_plan(job.backbone, steps=job.settings["steps"], template=job.settings["template"])
+    if getattr(job.steering, "alpha", None) != "auto":  # which is only known after a pilot
+        job.steering(job.backbone, job.reward)
     start = time.perf_counter()
     probe = job.backbone.sample(2, steps=2, seed=job.settings["seed"], template=job.settings["template"])
     seconds = (time.perf_counter() - start) / 4 * cost.network_rows

@@ -352,13 +352,8 @@ def test_a_stopped_run_resumes_to_the_same_designs(
     assert process.returncode == code
     if number == signal.SIGINT:
         assert err.startswith("error: interrupted") and err.count("\n") == 1
-    (work / "slow.yaml").write_text((work / "slow.yaml").read_text())
-    many = ["num_designs=192"]
-    assert (
-        run(capsys, "design", *words(backbone, *many, "out=run", reward="slow.yaml"), "--quiet", "--resume")[
-            0
-        ]
-        == 0
-    )
-    assert run(capsys, "design", *words(backbone, *many, "out=whole", reward="slow.yaml"), "--quiet")[0] == 0
+    again = words(backbone, "num_designs=192", reward="slow.yaml")
+    for folder, more in (("run", ["--resume"]), ("whole", [])):
+        code, _, err = run(capsys, "design", *again, f"out={folder}", "--quiet", *more)
+        assert code == 0, err
     assert (work / "run/designs.csv").read_text() == (work / "whole/designs.csv").read_text()

@@ -146,6 +146,14 @@ def test_steering_arguments_leave_out_init_args() -> None:
         compose(["steering.alpha=small"])
 
 
+def test_a_rule_of_unmasking_by_the_name_of_its_class() -> None:
+    chosen = compose(["unmasking=KTokens", "unmasking.k=4"])["unmasking"]
+    assert chosen == {"class_path": "gendesign.diffusion.unmasking.KTokens", "init_args": {"k": 4}}
+    assert compose(["unmasking=null"])["unmasking"] is None
+    with pytest.raises(ConfigError, match="did you mean 'FirstHitting'"):
+        compose(["unmasking=FirstHit"])
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
