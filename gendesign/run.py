@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from gendesign.backbone import Backbone
 from gendesign.building import describe, whole
