@@ -54,7 +54,9 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if self.stack and self.stack[-1] not in ("style", "title"):
-            self.text += " " + data if data.isspace() or self.stack[-1] not in ("i", "span", "small") else data
+            self.text += (
+                " " + data if data.isspace() or self.stack[-1] not in ("i", "span", "small") else data
+            )
 
 
 def designs_of(num, seed, alphabet="ACGT", low=40, high=40):
@@ -94,11 +96,15 @@ def make(num=24, *, designs=None, guide=9.0, audit=15.0, std=True, base=True, re
             "steering": "SVDD",
             "seed": 17,
             "steps": 80,
-            "rewards": {name: {"unit": UNIT, "source": "made up", "trained_on": "nothing"} for name in scores},
+            "rewards": {
+                name: {"unit": UNIT, "source": "made up", "trained_on": "nothing"} for name in scores
+            },
             "resolved": {"reward": {"class_path": "x"}, "steps": 80},
             "versions": {"gendesign": "9.8.7"},
         },
-        base=make(20, guide=5.0, audit=audit and 10.0, base=False, reference=reference, seed=2) if base else None,
+        base=make(20, guide=5.0, audit=audit and 10.0, base=False, reference=reference, seed=2)
+        if base
+        else None,
         reference=reference,
     )
 
@@ -207,7 +213,11 @@ def test_user_strings_are_escaped():
     run = replace(
         run,
         designs=[evil, "ACGT" * 10, "$a_b$", "\u03b1\u03b2"],
-        scores={evil: Scores(np.array([1.0, 2, 3, np.nan]), (*[Status.OK] * 3, Status.FAILED), None, ("", "", "", evil))},
+        scores={
+            evil: Scores(
+                np.array([1.0, 2, 3, np.nan]), (*[Status.OK] * 3, Status.FAILED), None, ("", "", "", evil)
+            )
+        },
         novelty={},
         provenance={
             "backbone": evil,
@@ -247,7 +257,10 @@ EMPTY = Cost()
         (lambda: nothing(make(), naturalness=np.full(24, np.nan)), "The median design"),
         (lambda: nothing(make(), scores={}), "24 designs were drawn; no reward was given"),
         (lambda: nothing(make(), provenance={}), "The median design"),
-        (lambda: nothing(make(), reference=replace(REFERENCE, spectra={}, top_spectra={}, notes={})), "Naturalness"),
+        (
+            lambda: nothing(make(), reference=replace(REFERENCE, spectra={}, top_spectra={}, notes={})),
+            "Naturalness",
+        ),
         (lambda: nothing(make(), reference=replace(REFERENCE, reward_quantiles={})), "no values of guide"),
         (lambda: nothing(make(), reference=replace(REFERENCE, naturalness=None)), "Naturalness"),
         (lambda: make(designs=designs_of(20, 3, low=10, high=60)), "different lengths"),
@@ -293,7 +306,10 @@ def test_other_alphabets(alphabet):
     assert ("GC content" in page.text) == (alphabet == "ACGU")
     assert ("Where do the designs agree?" in page.text) == (len(alphabet) <= 24)
     protein = metrics.build_reference(designs_of(50, 5, alphabet, 20, 30), alphabet, word_lengths=(2, 6))
-    assert "Do they still read like natural" in Page(render_report(make(designs=designs, reference=protein))).text
+    assert (
+        "Do they still read like natural"
+        in Page(render_report(make(designs=designs, reference=protein))).text
+    )
 
 
 def test_report_of_a_plate_is_fast_and_small(tmp_path):
@@ -322,7 +338,9 @@ def test_overoptimisation_levels():
     assert "rose" in warning.text and "fell" in warning.text
     assert check_overoptimisation((low, high), (low, high)).level == "calm"
     assert "100 % of the guide's rise" in check_overoptimisation((low, high), (low, high)).text
-    assert "%" not in check_overoptimisation((low, high), (low, high), same_unit=False).text.replace("95 % interval", "")
+    assert "%" not in check_overoptimisation((low, high), (low, high), same_unit=False).text.replace(
+        "95 % interval", ""
+    )
     unsure = check_overoptimisation((low, high), (low, low + 0.05 + 0 * noise))
     assert (unsure.level, unsure.title) == ("caution", "Not confirmed")
     assert check_overoptimisation((high, low), (low, high)).title == "The guide did not rise"
@@ -340,8 +358,22 @@ def test_numbers_for_readers():
     shown = [number(v) for v in (13.0, 0.5, 0.0123, 0, -1.3512, 123456.0, 99.96, 999.7, None, np.nan, np.inf)]
     assert shown == ["13.0", "0.500", "0.0123", "0", "−1.35", "123,456", "100", "1,000", "–", "–", "–"]
     assert number(9.06, 1) == "9.1"
-    assert [percent(v) for v in (0, 100, 99.99, 0.001, 50.04, None)] == ["0 %", "100 %", "99.9 %", "0.1 %", "50.0 %", "–"]
-    assert [decimals_for(np.array([0, spread])) for spread in (100.0, 25.0, 2.0, 0.2, 0.0, 1e9)] == [1, 2, 3, 4, 2, 0]
+    assert [percent(v) for v in (0, 100, 99.99, 0.001, 50.04, None)] == [
+        "0 %",
+        "100 %",
+        "99.9 %",
+        "0.1 %",
+        "50.0 %",
+        "–",
+    ]
+    assert [decimals_for(np.array([0, spread])) for spread in (100.0, 25.0, 2.0, 0.2, 0.0, 1e9)] == [
+        1,
+        2,
+        3,
+        4,
+        2,
+        0,
+    ]
 
 
 def test_logo_heights():

@@ -5,6 +5,7 @@ is missing (a held-out reward, a reference, unsteered designs, scores) is said t
 else is shown.
 """
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from gendesign.design_set import write_text
 from gendesign.report.text import number, percent
 
 if TYPE_CHECKING:
+    import jinja2
+
     from gendesign.design_set import DesignSet
 
 __all__ = ["render_report", "write_report"]
@@ -26,9 +29,14 @@ def render_report(design_set: "DesignSet") -> str:
     Returns:
         HTML.
     """
-    import jinja2
-
     from gendesign.report.facts import gather  # here, because it imports matplotlib
+
+    return _template().render(gather(design_set))
+
+
+@cache
+def _template() -> "jinja2.Template":
+    import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gendesign.report", "."),
@@ -38,7 +46,7 @@ def render_report(design_set: "DesignSet") -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "percent": percent}
-    return environment.get_template("report.html.jinja").render(gather(design_set))
+    return environment.get_template("report.html.jinja")
 
 
 def write_report(design_set: "DesignSet", path: str | Path) -> Path:

@@ -334,7 +334,9 @@ def logo_panel(
         scheme = {letter: PALETTE[colours.get(letter, "other")] for letter in alphabet}
         logomaker.Logo(table, ax=ax, color_scheme=scheme, show_spines=False, baseline_width=0, zorder=3)
         for glyph in ax.patches:
-            glyph.set_in_layout(False)  # they stay within the axes; measuring each would take most of the time
+            glyph.set_in_layout(
+                False
+            )  # they stay within the axes; measuring each would take most of the time
         ax.set_xlim(start - 0.6, start + width - 0.4)
         ax.set_ylim(0, top)
         ticks = [start, *(place for place in range(start + 1, start + len(heights)) if place % 5 == 0)]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-DRAWS = 16  # natural samples that the comparison is averaged over
+DRAWS = 8  # natural samples that the comparison is averaged over
 ROW = 20  # positions in a panel of the logo
 MOST = 320  # positions in all
 
