@@ -77,42 +77,31 @@ class Table:
 
 
 def components(sequences: Sequence[str], *, k: int = KMER) -> npt.NDArray[np.int64]:
-    """Number the connected components of sequences that share a k-mer.
-
-    Labels are lowered to the smallest one among the sequences of each k-mer, and of each sequence's k-mers,
-    until nothing changes.
+    """Number the connected components of sequences that share a k-mer, by union-find.
 
     Args:
-        sequences: any strings of ASCII letters; one shorter than k is alone unless it occurs again.
+        sequences: any strings; one shorter than k is alone unless it occurs again.
         k: length of the shared word.
 
     Returns:
-        One number per sequence, counted from 0 in order of first appearance.
+        One number per sequence, counted from 0 in the order of the components' roots. The rule of union below
+        decides which row is a root, and so keeps the numbers that training configurations name.
     """
-    if not len(sequences):
-        return np.zeros(0, dtype=np.int64)
-    rows, words = [], []
+    parent = list(range(len(sequences)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    first: dict[str, int] = {}
     for row, sequence in enumerate(sequences):
-        found = [sequence[i : i + k] for i in range(len(sequence) - k + 1)] or ["short:" + sequence]
-        words.append(found)
-        rows.append(np.full(len(found), row))
-    row_of = np.concatenate(rows)
-    index: dict[str, int] = {}
-    word_of = np.fromiter(
-        (index.setdefault(w, len(index)) for found in words for w in found), np.int64, len(row_of)
-    )
-    label = np.arange(len(sequences))
-    while True:
-        lowest = np.full(len(index), len(sequences))
-        np.minimum.at(lowest, word_of, label[row_of])
-        new = label.copy()
-        np.minimum.at(new, row_of, lowest[word_of])
-        new = new[new]  # a label is itself a row: follow it
-        if np.array_equal(new, label):
-            break
-        label = new
-    _, first, inverse = np.unique(label, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse]
+        words = [sequence[i : i + k] for i in range(len(sequence) - k + 1)] or [sequence]
+        for word in words:
+            parent[root(row)] = root(first.setdefault(word, row))
+    roots = np.array([root(row) for row in range(len(sequences))], dtype=np.int64)
+    return np.unique(roots, return_inverse=True)[1]
 
 
 def _rebuild_native(paths: Sequence[Path]) -> str:

@@ -85,7 +85,7 @@ def test_components_agree_with_brute_force(seed: int) -> None:
     sequences = ["".join(LETTERS[rng.integers(0, 4, rng.integers(3, 12))]) for _ in range(60)]
     ours, slow = components(sequences, k=6).tolist(), brute_force(sequences, 6)
     assert len(set(ours)) == len(set(slow)) == len(set(zip(ours, slow, strict=True)))
-    assert ours[0] == 0 and all(g <= max(ours[:i]) + 1 for i, g in enumerate(ours) if i)
+    assert set(ours) == set(range(len(set(ours))))
 
 
 def test_components_follow_a_chain_backwards() -> None:
@@ -98,8 +98,10 @@ def test_components_follow_a_chain_backwards() -> None:
 @pytest.mark.skipif("GENDESIGN_DATA" not in os.environ, reason="needs the tables on disk")
 def test_group_of_the_native_table_on_disk() -> None:
     frame = pd.read_csv(tables.locate("yeast_native_promoters_1011"))
-    pairs = set(zip(components(frame["sequence"].tolist()).tolist(), frame["group"], strict=True))
+    pairs = sorted(set(zip(components(frame["sequence"].tolist()).tolist(), frame["group"], strict=True)))
     assert len(pairs) == frame["group"].nunique() == len({ours for ours, _ in pairs})
+    # whole groups are missing in that file, so the numbers differ, but never their order: `always_train` stays valid
+    assert [theirs for _, theirs in pairs] == sorted(theirs for _, theirs in pairs)
 
 
 def test_native_promoters_from_a_mirror(cache: Path, mirror: Path) -> None:
@@ -120,7 +122,7 @@ def test_native_promoters_from_a_mirror(cache: Path, mirror: Path) -> None:
         "YBL001C.2",
     ]  # sorted; the N row is dropped
     assert sorted(frame["num_isolates"]) == [1, 4, 7]
-    assert frame["group"].tolist() == [0, 0, 1]
+    assert frame["group"].tolist() == [0, 0, 1]  # in the order of rows
     assert seen and seen[-1][1] == seen[-1][2]
     assert not list(path.parent.glob(".get-*")), "temporary files are left behind"
     assert tables.state("yeast_native_promoters_1011") == str(path)
