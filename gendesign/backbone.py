@@ -7,9 +7,7 @@ over designs i of weight w_i.
 
 from __future__ import annotations
 
-import difflib
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,7 @@ from gendesign.diffusion.unmasking import Unmasking
 from gendesign.errors import CheckpointError, ConfigError, GendesignError, UnsupportedError
 from gendesign.models.base import Denoiser
 from gendesign.optimisation import adamw_with_cosine
-from gendesign.pretrained import CONFIG, card_line, read_pretrained, write_pretrained
+from gendesign.pretrained import CONFIG, find_pretrained, list_pretrained, read_pretrained, write_pretrained
 from gendesign.reference import Reference
 
 SHIPPED = Path(__file__).parent / "models" / "pretrained"
@@ -263,7 +261,7 @@ def load_backbone(
         CheckpointError: there is none, it is damaged, or its parts do not fit each other.
         TrustError: its config names code that is not trusted.
     """
-    folder = find_folder(str(name_or_path))
+    folder = find_pretrained(str(name_or_path), SHIPPED, noun="backbone")
     config, weights = read_pretrained(folder)
     if config.get("kind") != "backbone":
         raise CheckpointError(f"{folder}: holds a {config.get('kind')!r}, expected a backbone")
@@ -295,38 +293,7 @@ def load_backbone(
 
 def list_backbones() -> dict[str, str]:
     """Names of the shipped backbones, with one line about each."""
-    folders = sorted(SHIPPED.iterdir()) if SHIPPED.is_dir() else []
-    return {folder.name: card_line(folder) for folder in folders if (folder / CONFIG).is_file()}
-
-
-def find_folder(name: str) -> Path:
-    """The local folder of a shipped name, a path or a hub id; a hub repository is downloaded.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    if (SHIPPED / name / CONFIG).is_file() and not Path(name).is_absolute() and "/" not in name:
-        return SHIPPED / name
-    if Path(name).exists():
-        return Path(name)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
-        return _download(name)
-    shipped = list(list_backbones())
-    near = difflib.get_close_matches(name, shipped, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"shipped are {', '.join(shipped) or 'none'}"
-    raise CheckpointError(f"no backbone {name!r}: no such shipped name or folder; {hint}")
-
-
-def _download(repository: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(repository, allow_patterns=["*.yaml", "*.safetensors", "CARD.md"]))
-    except Exception as error:  # the hub client raises many kinds: network, authorisation, absence
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"{repository}: no such folder, and the hub did not give it ({reason})"
-        ) from error
+    return list_pretrained(SHIPPED)
 
 
 def _load_weights(denoiser: Denoiser, weights: Mapping[str, Tensor], source: str) -> None:

@@ -7,9 +7,7 @@ is decided by a hash of (seed, group): it does not depend on the order of the fi
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,11 +23,10 @@ from gendesign.codecs import SequenceCodec
 from gendesign.errors import ConfigError, DataError
 from gendesign.sequence_files import name_rows
 from gendesign.sequence_table import SequenceTable
+from gendesign.splitting import SIDES, hashed_split, keep_fold, named_split, thin
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "val", "test")
-_SPLIT_NAMES = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "test": 2}
 Index = NDArray[np.int64]
 
 
@@ -213,50 +210,30 @@ class SequenceDataModule(LightningDataModule):
     def _split(self) -> dict[str, Index]:
         groups = self.column(self.group_column) if self.group_column else self.sequences
         if self.split_column:
-            side = self._named_split(self.column(self.split_column))
+            try:
+                side = named_split(self.column(self.split_column))
+            except ValueError as error:
+                raise DataError(f"{self._file()}: column {self.split_column!r} {error}") from error
         else:
-            eligible = sorted(set(groups) - self.always_train, key=lambda group: self._hash("split", group))
-            num_test = round(self.test_fraction * len(eligible))
-            num_val = round(self.val_fraction * len(eligible))
-            place = {
-                group: 2 if i < num_test else 1 if i < num_test + num_val else 0
-                for i, group in enumerate(eligible)
-            }
-            side = np.array([place.get(group, 0) for group in groups])
-        if self.folds > 1:
-            part = {group: int(self._hash("fold", group), 16) % self.folds for group in set(groups)}
-            own = np.array([part[group] == self.fold for group in groups])
-            side = np.where(own | (side == 2), side, -1)
-        splits = {name: np.flatnonzero(side == number) for number, name in enumerate(SPLITS)}
+            side = hashed_split(
+                groups,
+                val_fraction=self.val_fraction,
+                test_fraction=self.test_fraction,
+                seed=self.split_seed,
+                always_train=self.always_train,
+            )
+        if self.fold is not None:
+            side = keep_fold(side, groups, folds=self.folds, fold=self.fold, seed=self.split_seed)
+        splits = {name: np.flatnonzero(side == number) for name, number in SIDES.items()}
         if len(splits["train"]) == 0:
             raise DataError(f"{self._file()}: no training rows are left after the split")
         if self.eval_rows_per_value is not None and self.sample_by is not None:
+            values = self.column(self.sample_by)
             for name in ("val", "test"):
-                splits[name] = self._thin(splits[name])
+                splits[name] = thin(
+                    splits[name], values, self.sequences, limit=self.eval_rows_per_value, seed=self.split_seed
+                )
         return splits
-
-    def _named_split(self, names: list[str]) -> Index:
-        unknown = sorted({name for name in names if name.lower() not in _SPLIT_NAMES})
-        if unknown:
-            raise DataError(
-                f"{self._file()}: column {self.split_column!r} must say train, val or test; "
-                f"got {', '.join(unknown[:5])}"
-            )
-        return np.array([_SPLIT_NAMES[name.lower()] for name in names])
-
-    def _hash(self, purpose: str, group: str) -> str:
-        return hashlib.sha256(f"{purpose}:{self.split_seed}:{group}".encode()).hexdigest()
-
-    def _thin(self, rows: Index) -> Index:
-        order = sorted(rows.tolist(), key=lambda row: self._hash("thin", self.sequences[row]))
-        taken: dict[str, int] = {}
-        values = self.column(self.sample_by or "")
-        kept = []
-        for row in order:
-            taken[values[row]] = taken.get(values[row], 0) + 1
-            if taken[values[row]] <= (self.eval_rows_per_value or math.inf):
-                kept.append(row)
-        return np.array(sorted(kept), dtype=np.int64)
 
     # Loaders -----------------------------------------------------------------------------------------------------
 
@@ -268,7 +245,7 @@ class SequenceDataModule(LightningDataModule):
                 raise ConfigError(
                     "training rows are one endless stream: set trainer.max_steps or max_time (max_epochs never comes)"
                 )
-        for split in SPLITS:
+        for split in SIDES:
             log.info("%s: %d rows for %s", self.path, len(self.indices(split)), split)
 
     def train_dataloader(self) -> TrainingStream:

@@ -7,8 +7,10 @@ that `gendesign.building.build` allows.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -143,6 +145,47 @@ def card_line(folder: Path) -> str:
     except OSError:
         return ""
     return next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
+
+
+def list_pretrained(shipped: Path) -> dict[str, str]:
+    """Names of the folders in `shipped`, with the one-line description of each."""
+    folders = sorted(shipped.iterdir()) if shipped.is_dir() else []
+    return {folder.name: card_line(folder) for folder in folders if (folder / CONFIG).is_file()}
+
+
+def find_pretrained(name: str, shipped: Path, *, noun: str) -> Path:
+    """The local folder of a shipped name, a path, or a hub id, whose repository is downloaded.
+
+    Args:
+        name: what the user gave.
+        shipped: where shipped folders are.
+        noun: what is looked for, for the message.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if "/" not in name and (shipped / name / CONFIG).is_file():
+        return shipped / name
+    if Path(name).exists():
+        return Path(name)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
+        return _download(name)
+    known = list(list_pretrained(shipped))
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"shipped are {', '.join(known) or 'none'}"
+    raise CheckpointError(f"no {noun} {name!r}: no such shipped name or folder; {hint}")
+
+
+def _download(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=["*.yaml", "*.safetensors", CARD]))
+    except Exception as error:  # the hub client raises many kinds: network, authorisation, absence
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"{repository}: no such folder, and the hub did not give it ({reason})"
+        ) from error
 
 
 def _digest(path: Path) -> str:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import gendesign.backbone
-from gendesign.backbone import Backbone, find_folder, list_backbones, load_backbone
+from gendesign.backbone import Backbone, list_backbones, load_backbone
 from gendesign.codecs import DNACodec, RNACodec
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.schedules import Cosine
@@ -244,7 +244,7 @@ def test_training_checkpoints_and_unknown_names(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "shipped" / "dna-tiny" / "CARD.md").write_text("# dna-tiny\n\nA tiny one.\n\nMore.\n")
     monkeypatch.setattr(gendesign.backbone, "SHIPPED", tmp_path / "shipped")
     assert list_backbones() == {"dna-tiny": "A tiny one."}
-    assert find_folder("dna-tiny") == tmp_path / "shipped" / "dna-tiny"
+    assert load_backbone("dna-tiny").folder == tmp_path / "shipped" / "dna-tiny"
     with pytest.raises(CheckpointError, match="did you mean 'dna-tiny'"):
         load_backbone("dna-tinny")
     with pytest.raises(CheckpointError, match="shipped are dna-tiny"):
