@@ -1,14 +1,16 @@
 """Networks that predict measurements from a sequence; ensembles of them are learned rewards.
 
-    stem convolution (motif detectors) -> residual convolutions with pooling between them -> dense layers that keep the position
+    stem convolution (motif detectors) -> residual convolutions with pooling between them -> dense layers that
+    keep the position
 
-The first kernels are long enough to be motif detectors; in DNA each can look at both strands, h = max(W * x, reverse-complement(W) * x),
-which halves what there is to learn. What is pooled is position within a few letters only, since where a motif lies in a
-promoter matters. Input are (relaxed) one-hots, with zeros at padding, so that the network has a gradient and padding has no weight.
+The first kernels are long enough to be motif detectors; in DNA each can look at both strands, h = max(W * x,
+reverse-complement(W) * x), which halves what there is to learn. What is pooled is position within a few
+letters only, since where a motif lies in a promoter matters. Input are (relaxed) one-hots, with zeros at
+padding, so that the network has a gradient and padding has no weight.
 
-Reference: Kelley, Snoek and Rinn, "Basset: learning the regulatory code of the accessible genome with deep convolutional
-neural networks" (2016, Genome Research 26:990); Rafi et al., "A community effort to optimize sequence-based deep learning
-models of gene regulation" (2024, Nature Biotechnology).
+Reference: Kelley, Snoek and Rinn, "Basset: learning the regulatory code of the accessible genome with deep
+convolutional neural networks" (2016, Genome Research 26:990); Rafi et al., "A community effort to optimize
+sequence-based deep learning models of gene regulation" (2024, Nature Biotechnology).
 """
 
 from __future__ import annotations
@@ -55,7 +57,8 @@ class ConvPredictor(SequencePredictor):
         num_targets: n, numbers predicted at once.
         width: channels.
         stem_kernel: odd width of the first convolution, in positions.
-        both_strands: the first convolution's kernels match either strand; for letters whose complement is their order reversed (ACGT, ACGU).
+        both_strands: the first convolution's kernels match either strand; for letters whose complement is
+            their order reversed (ACGT, ACGU).
         kernel_size: odd width of the others, in (pooled) positions.
         depth: residual blocks.
         poolings: how many times positions are halved: once after the stem, then after each block.
@@ -98,12 +101,18 @@ class ConvPredictor(SequencePredictor):
         self.both_strands = both_strands
         positions = -(-length // 2**poolings)
         self.dense = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(width * positions, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, num_targets)
+            nn.Dropout(dropout),
+            nn.Linear(width * positions, hidden),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, num_targets),
         )
 
     def forward(self, x: Float[Tensor, "B L A"]) -> Float[Tensor, "B n"]:
         if x.ndim != 3 or x.shape[1:] != (self.length, self.num_letters):
-            raise ConfigError(f"expected one-hots [batch, {self.length}, {self.num_letters}], got {list(x.shape)}")
+            raise ConfigError(
+                f"expected one-hots [batch, {self.length}, {self.num_letters}], got {list(x.shape)}"
+            )
         h = _halve(functional.gelu(self._detect(x.transpose(1, 2))))
         for i, block in enumerate(self.blocks):
             h = block(h)
@@ -113,7 +122,7 @@ class ConvPredictor(SequencePredictor):
         return out
 
     def _detect(self, x: Float[Tensor, "B A L"]) -> Float[Tensor, "B C L"]:
-        """The stem: how well each kernel matches at each position, on the better strand if it may look at both."""
+        """The stem: how well each kernel matches at each position, on the better strand if on both."""
         forward = self.stem(x)
         if not self.both_strands:
             return forward
@@ -122,7 +131,10 @@ class ConvPredictor(SequencePredictor):
 
 
 class _Block(nn.Module):
-    """h + pointwise(gelu(conv(gelu(h)))); without normalisation, whose statistics would differ between weights and their average."""
+    """h + pointwise(gelu(conv(gelu(h)))).
+
+    Without normalisation, whose statistics would be those of the raw weights and not of their average.
+    """
 
     def __init__(self, width: int, kernel_size: int, dropout: float) -> None:
         super().__init__()

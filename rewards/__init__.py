@@ -6,13 +6,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gendesign.rewards.base import DifferentiableReward, FunctionReward, Reward, Scores, Status
+    from gendesign.rewards.base import DifferentiableReward, FunctionReward, Reward
     from gendesign.rewards.catalog import build_reward, list_rewards, load_reward
-    from gendesign.rewards.composition import Difference, LowerConfidenceBound, Product, Threshold, WeightedSum
+    from gendesign.rewards.composition import (
+        Difference,
+        Product,
+        Threshold,
+        WeightedSum,
+    )
+    from gendesign.rewards.confidence import LowerConfidenceBound
     from gendesign.rewards.dna import GCContent
     from gendesign.rewards.motifs import MaxMotifScore, MotifCount
     from gendesign.rewards.predicted import PredictedReward
     from gendesign.rewards.predictors import Predictor, load_predictor
+    from gendesign.rewards.scores import Scores, Status
     from gendesign.rewards.synthesis import SynthesisProblems
     from gendesign.rewards.workers import TimedReward
 
@@ -20,13 +27,13 @@ _HOME = {
     "DifferentiableReward": "base",
     "FunctionReward": "base",
     "Reward": "base",
-    "Scores": "base",
-    "Status": "base",
+    "Scores": "scores",
+    "Status": "scores",
     "build_reward": "catalog",
     "list_rewards": "catalog",
     "load_reward": "catalog",
     "Difference": "composition",
-    "LowerConfidenceBound": "composition",
+    "LowerConfidenceBound": "confidence",
     "Product": "composition",
     "Threshold": "composition",
     "WeightedSum": "composition",

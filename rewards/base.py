@@ -2,19 +2,18 @@
 
     r : design -> R, in the reward's unit; larger is better, and steering always raises it.
 
-A reward can break in many ways (raise, hang, return NaN, return too few values), and a steering run must neither
-die of it nor take a wrong number for a right one. So `Reward.__call__` guards the subclass's `score`: identical designs are
-scored once, a failing design fails alone, order is restored by index, and a wrong count is an error that is
-never papered over. A value exists only where the status is OK; everywhere else it is NaN.
+A reward can break in many ways (raise, hang, return NaN, return too few values), and a steering run must
+neither die of it nor take a wrong number for a right one. So `Reward.__call__` guards the subclass's `score`:
+identical designs are scored once, a failing design fails alone, order is restored by index, and a wrong count
+is an error that is never papered over. A value exists only where the status is OK; everywhere else it is NaN.
 """
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,109 +24,9 @@ from torch import Tensor
 
 from gendesign.building import Configurable
 from gendesign.errors import DesignError, GendesignError, RewardError, UnsupportedError
+from gendesign.rewards.scores import Scores, Status
 
-
-class Status(StrEnum):
-    """How the scoring of one design ended; the later in this list, the worse."""
-
-    OK = "OK"
-    INVALID = "INVALID"  # the reward cannot read the design, or a constraint excludes it
-    FAILED = "FAILED"  # the reward raised, died, or returned no finite number
-    TIMED_OUT = "TIMED_OUT"  # the reward did not answer in time
-
-    @property
-    def severity(self) -> int:
-        """0 for OK, growing with how wrong things went; composed rewards keep the worst of their parts."""
-        return list(Status).index(self)
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """Scores of a batch of designs, in the order of the designs.
-
-    Args:
-        values: float64 [n], in the reward's unit. NaN unless the status is OK (enforced); an OK value that is not finite becomes FAILED.
-        status: one `Status` per design; all OK when left out.
-        std: float64 [n], standard deviation of each value, where the reward knows it.
-        message: one line per design, empty unless something went wrong.
-        seconds: wall time that scoring took.
-
-    Raises:
-        RewardError: the lengths differ.
-    """
-
-    values: npt.NDArray[np.float64]
-    status: tuple[Status, ...] = ()
-    std: npt.NDArray[np.float64] | None = None
-    message: tuple[str, ...] = ()
-    seconds: float = 0.0
-
-    def __post_init__(self) -> None:
-        values = np.array(self.values, dtype=np.float64)
-        if values.ndim != 1:
-            raise RewardError(f"scores must be one number per design, got an array of shape {values.shape}")
-        n = len(values)
-        status = [Status(s) for s in self.status] or [Status.OK] * n
-        message = list(self.message) or [""] * n
-        std = None if self.std is None else np.array(self.std, dtype=np.float64)
-        for what, length in (("statuses", len(status)), ("messages", len(message)), ("standard deviations", n if std is None else len(std))):
-            if length != n:
-                raise RewardError(f"scores of {n} designs need {n} {what}, got {length}")
-        for i in range(n):
-            if status[i] is Status.OK and not np.isfinite(values[i]):
-                status[i] = Status.FAILED
-                message[i] = message[i] or f"the reward returned {values[i]}, which is not a finite number"
-        bad = np.array([s is not Status.OK for s in status], dtype=bool)
-        values[bad] = np.nan
-        if std is not None:
-            std[bad] = np.nan
-        for name, value in (("values", values), ("status", tuple(status)), ("std", std), ("message", tuple(message))):
-            object.__setattr__(self, name, value)
-
-    @classmethod
-    def all(cls, n: int, status: Status, message: str) -> Scores:
-        """`n` designs without a value, for one and the same reason."""
-        return cls(np.full(n, np.nan), (status,) * n, None, (message,) * n)
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[Scores]) -> Scores:
-        """Join batches in order; the standard deviation is NaN where a part has none."""
-        if not parts:
-            return cls(np.empty(0))
-        std = None
-        if any(p.std is not None for p in parts):
-            std = np.concatenate([np.full(len(p), np.nan) if p.std is None else p.std for p in parts])
-        return cls(
-            np.concatenate([p.values for p in parts]),
-            tuple(s for p in parts for s in p.status),
-            std,
-            tuple(m for p in parts for m in p.message),
-            sum(p.seconds for p in parts),
-        )
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    @property
-    def ok(self) -> npt.NDArray[np.bool_]:
-        """Bool [n]: which designs have a value."""
-        return np.array([s is Status.OK for s in self.status], dtype=bool)
-
-    def subset(self, index: Iterable[int] | npt.NDArray[Any]) -> Scores:
-        """The scores at `index` (integers, in that order, repeats allowed; or a boolean mask of length n)."""
-        rows = np.asarray(list(index) if not isinstance(index, np.ndarray) else index)
-        rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
-        return Scores(
-            self.values[rows],
-            tuple(self.status[i] for i in rows),
-            None if self.std is None else self.std[rows],
-            tuple(self.message[i] for i in rows),
-            self.seconds,
-        )
-
-    def counts(self) -> dict[Status, int]:
-        """How many designs ended in each status (only statuses that occur)."""
-        return {s: self.status.count(s) for s in Status if s in self.status}
+__all__ = ["DifferentiableReward", "FunctionReward", "Reward", "Scores", "Status"]
 
 
 class Reward(Configurable, ABC):
@@ -160,23 +59,25 @@ class Reward(Configurable, ABC):
             designs: n designs, each once, each accepted by `unreadable`.
 
         Returns:
-            n numbers in the order of the designs (larger is better), or `Scores`. It may raise: the designs are then tried
-            in smaller batches, and those that raise alone become FAILED (INVALID for a `DesignError`).
+            n numbers in the order of the designs (larger is better), or `Scores`. It may raise: the designs
+            are then tried in smaller batches, and those that raise alone become FAILED (INVALID for a
+            `DesignError`).
         """
 
     def unreadable(self, design: str) -> str:
         """Why this reward cannot read a design; "" if it can. Designs with a reason become INVALID."""
         return ""
 
-    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, "B"]:
-        """Differentiable value of relaxed one-hots over the codec's K tokens; equals `score` on exact one-hots."""
+    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, " B"]:
+        """Differentiable value of relaxed one-hots over K tokens; `score` on exact ones."""
         raise UnsupportedError(
-            f"reward {self.label!r} is not differentiable; use a method that needs no gradient (SVDD, BestOfN), or a differentiable reward"
+            f"reward {self.label!r} is not differentiable; use a method that needs no gradient "
+            "(SVDD, BestOfN), or a differentiable reward"
         )
 
     def relaxed_moments(
         self, x: Float[Tensor, "B L K"]
-    ) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"] | None]:
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"] | None]:
         """`relaxed`, and its standard deviation where the reward knows one."""
         return self.relaxed(x), None
 
@@ -199,10 +100,13 @@ class Reward(Configurable, ABC):
             One value and one status per design, in the order of `designs`.
 
         Raises:
-            RewardError: the reward returned more or fewer values than designs, or `designs` is a single string.
+            RewardError: the reward returned more or fewer values than designs, or `designs` is a single
+                string.
         """
         if isinstance(designs, (str, bytes)):
-            raise RewardError(f"reward {self.label!r} expects a list of designs, got one string; write reward([design])")
+            raise RewardError(
+                f"reward {self.label!r} expects a list of designs, got one string; write reward([design])"
+            )
         start = time.perf_counter()
         reasons = {design: self.unreadable(design) for design in designs}
         readable = [design for design, reason in reasons.items() if not reason]
@@ -233,17 +137,23 @@ class Reward(Configurable, ABC):
         if not isinstance(result, Scores):
             if isinstance(result, Tensor):
                 result = result.detach().cpu().numpy()
-            if isinstance(result, (str, bytes)) or not hasattr(result, "__len__") or not hasattr(result, "__getitem__"):
+            if isinstance(result, (str, bytes)) or not (
+                hasattr(result, "__len__") and hasattr(result, "__getitem__")
+            ):
                 raise RewardError(
                     f"reward {self.label!r} must return a list of {expected} numbers for {expected} designs, "
                     f"got {type(result).__name__}"
                 )
-            if len(result) != expected:
-                raise RewardError(f"reward {self.label!r} was given {expected} designs and must return {expected} values, got {len(result)}")
+            self._require_count(len(result), expected)
             result = Scores(np.asarray(result, dtype=np.float64))
-        if len(result) != expected:
-            raise RewardError(f"reward {self.label!r} was given {expected} designs and must return {expected} values, got {len(result)}")
+        self._require_count(len(result), expected)
         return result
+
+    def _require_count(self, got: int, expected: int) -> None:
+        if got != expected:
+            raise RewardError(
+                f"reward {self.label!r} was given {expected} designs and must return {expected} values, got {got}"
+            )
 
 
 class DifferentiableReward(Reward):
@@ -252,7 +162,7 @@ class DifferentiableReward(Reward):
     differentiable = True
 
     @abstractmethod
-    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, "B"]:
+    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, " B"]:
         """Differentiable value of relaxed designs.
 
         Args:
@@ -281,15 +191,18 @@ class FunctionReward(Reward):
     ) -> None:
         if not callable(function):
             raise RewardError(
-                f"FunctionReward needs a Python function, got {function!r}; in YAML write function: my_module.my_function "
-                "and load it with load_reward(..., trust=['my_module'])"
+                f"FunctionReward needs a Python function, got {function!r}; in YAML write "
+                "function: my_module.my_function and load it with load_reward(..., trust=['my_module'])"
             )
         self.function = function
         self.name = name or getattr(function, "__name__", "function")
         self.unit = unit
         self.each = each
-        self.source = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', self.name)}".strip(".")
-        self.init_args = {"function": self.source, "name": name, "unit": unit, "each": each}  # YAML names a function by its path
+        self.source = (
+            f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', self.name)}".strip(".")
+        )
+        # YAML names a function by its path
+        self.init_args = {"function": self.source, "name": name, "unit": unit, "each": each}
 
     def score(self, designs: Sequence[str]) -> Any:
         if self.each:

@@ -1,7 +1,8 @@
 """Rewards by name: what ships, and how a name, a folder or a YAML file becomes a reward.
 
-A shipped reward is a file configs/design/reward/<name>.yaml: its first line, a comment, describes it; the rest is one
-`class_path`/`init_args` mapping. A file may name only rewards of gendesign, unless the user trusts another package by name.
+A shipped reward is a file configs/design/reward/<name>.yaml: its first line, a comment, describes it; the
+rest is one `class_path`/`init_args` mapping. A file may name only rewards of gendesign, unless the user
+trusts another package by name.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ def load_reward(name_or_folder: str | Path, *, device: str = "cpu", trust: Seque
     """Load a reward.
 
     Args:
-        name_or_folder: name of a shipped reward (`list_rewards`), a folder with a predictor's weights, or a YAML file.
+        name_or_folder: name of a shipped reward (`list_rewards`), a folder with a predictor's weights, or a
+            YAML file.
         device: where learned rewards compute.
-        trust: top-level packages, besides gendesign, whose classes and functions the file may name. They are also
-            looked for in the current folder.
+        trust: top-level packages, besides gendesign, whose classes and functions the file may name. They are
+            also looked for in the current folder.
 
     Raises:
         ConfigError: there is no such reward, or its file is wrong.
@@ -61,17 +63,22 @@ def load_reward(name_or_folder: str | Path, *, device: str = "cpu", trust: Seque
 
 
 def build_reward(config: Any, *, trust: Sequence[str] = ()) -> Reward:
-    """Build a reward from a `class_path`/`init_args` mapping; a `FunctionReward`'s function is named by its dotted path.
+    """Build a reward from a `class_path`/`init_args` mapping.
+
+    A `FunctionReward`'s function is named by its dotted path.
 
     Raises:
         ConfigError: the mapping names no reward, or wrong arguments.
         TrustError: it names code of a package that is not trusted.
     """
     if not isinstance(config, Mapping) or "class_path" not in config:
-        raise ConfigError("a reward is written as class_path: and init_args:, such as class_path: gendesign.rewards.GCContent")
+        raise ConfigError(
+            "a reward is written as class_path: and init_args:, such as class_path: gendesign.rewards.GCContent"
+        )
     here = os.getcwd()
     if trust and here not in sys.path and "" not in sys.path:
-        sys.path.append(here)  # a console script does not look into the current folder, where a user's module lies
+        # a console script does not look into the current folder, where a user's module lies
+        sys.path.append(here)
     reward = build(_with_functions(config, trust), kinds=(Reward,), trust=trust)
     if not isinstance(reward, Reward):
         raise ConfigError(f"{config['class_path']} is not a reward; derive it from gendesign.rewards.Reward")
@@ -79,14 +86,15 @@ def build_reward(config: Any, *, trust: Sequence[str] = ()) -> Reward:
 
 
 def _with_functions(config: Any, trust: Sequence[str]) -> Any:
-    """Replace the dotted path of every FunctionReward's function by the function, if its package is trusted."""
+    """Replace the dotted path of every FunctionReward's function by the function, if trusted."""
     if isinstance(config, (list, tuple)):
         return [_with_functions(item, trust) for item in config]
     if not isinstance(config, Mapping):
         return config
     config = {key: _with_functions(value, trust) for key, value in config.items()}
     arguments = config.get("init_args")
-    if str(config.get("class_path", "")).rpartition(".")[2] == FunctionReward.__name__ and isinstance(arguments, dict):
+    named = str(config.get("class_path", "")).rpartition(".")[2]
+    if named == FunctionReward.__name__ and isinstance(arguments, dict):
         path = arguments.get("function")
         if isinstance(path, str):
             if path.partition(".")[0] == "gendesign":

@@ -1,16 +1,18 @@
-"""Rewards made of rewards: sums, differences, products, constraints and cautious lower bounds.
+"""Rewards made of rewards: sums, differences, products and constraints.
 
     WeightedSum   sum_i w_i r_i          Difference  r_1 - r_2          Product  prod_i r_i
     Threshold     r where low <= c <= high, else no value (or r - penalty * violation)
-    LowerConfidenceBound   r - kappa std(r)
 
-A design's status is the worst of its parts' (a value that a part does not have is never guessed), standard deviations are
-propagated to first order as if the parts' errors were independent, and a composition is differentiable if and only if all its parts are.
+A design's status is the worst of its parts' (a value that a part does not have is never guessed), standard
+deviations are propagated to first order as if the parts' errors were independent, and a composition is
+differentiable if and only if all its parts are.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TypeVar
@@ -22,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gendesign.building import finite
-from gendesign.errors import ConfigError, RewardError, UnsupportedError
+from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.rewards.base import Reward, Scores, Status
 
 Number = TypeVar("Number", npt.NDArray[np.float64], Tensor)
@@ -45,7 +47,9 @@ class Composition(Reward):
             raise ConfigError(f"{type(self).__name__} needs rewards, got {wrong[0] if wrong else 'none'!r}")
         alphabets = sorted({p.alphabet for p in parts if p.alphabet})
         if len(alphabets) > 1:
-            raise ConfigError(f"{type(self).__name__} needs rewards over one alphabet, got {' and '.join(alphabets)}")
+            raise ConfigError(
+                f"{type(self).__name__} needs rewards over one alphabet, got {' and '.join(alphabets)}"
+            )
         self.parts = tuple(parts)
         self.alphabet = alphabets[0] if alphabets else ""
         self.unit = _common([p.unit for p in parts], other="mixed units")
@@ -72,7 +76,9 @@ class Composition(Reward):
 
     def join(self, values: Sequence[npt.NDArray[np.float64]], scores: Sequence[Scores]) -> Scores:
         """Scores from the parts' scores: worst status, joined messages, propagated standard deviation."""
-        status = tuple(max(column, key=lambda s: s.severity) for column in zip(*(s.status for s in scores), strict=True))
+        status = tuple(
+            max(column, key=lambda s: s.severity) for column in zip(*(s.status for s in scores), strict=True)
+        )
         message = tuple(
             "; ".join(f"{part.label}: {text}" for part, text in zip(self.parts, column, strict=True) if text)
             for column in zip(*(s.message for s in scores), strict=True)
@@ -82,19 +88,21 @@ class Composition(Reward):
             std = self.spread(values, [np.zeros(len(s)) if s.std is None else s.std for s in scores])
         return Scores(self.combine(values), status, std, message)
 
-    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, "B"]:
+    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, " B"]:
         self._require_differentiable()
         return self.combine([part.relaxed(x) for part in self.parts])
 
     def relaxed_moments(
         self, x: Float[Tensor, "B L K"]
-    ) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"] | None]:
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"] | None]:
         self._require_differentiable()
         moments = [part.relaxed_moments(x) for part in self.parts]
         values = [mean for mean, _ in moments]
         if all(std is None for _, std in moments):
             return self.combine(values), None
-        return self.combine(values), self.spread(values, [torch.zeros_like(m) if s is None else s for m, s in moments])
+        return self.combine(values), self.spread(
+            values, [torch.zeros_like(m) if s is None else s for m, s in moments]
+        )
 
     def to(self, device: str | torch.device) -> Composition:
         for part in self.parts:
@@ -115,26 +123,33 @@ class WeightedSum(Composition):
 
     Args:
         rewards: the parts.
-        weights: one number per part, in the unit wanted per unit of the part; all 1 when left out. A negative weight lowers a part.
+        weights: one number per part, in the unit wanted per unit of the part; all 1 when left out. A negative
+            weight lowers a part.
         name: name in tables.
 
     Raises:
         ConfigError: another number of weights than rewards, or a weight that is not finite.
     """
 
-    def __init__(self, rewards: Sequence[Reward], *, weights: Sequence[float] | None = None, name: str = "") -> None:
+    def __init__(
+        self, rewards: Sequence[Reward], *, weights: Sequence[float] | None = None, name: str = ""
+    ) -> None:
         super().__init__(rewards, name=name)
         weights = [1.0] * len(self.parts) if weights is None else list(weights)
         if len(weights) != len(self.parts):
-            raise ConfigError(f"WeightedSum of {len(self.parts)} rewards needs as many weights, got {len(weights)}")
+            raise ConfigError(
+                f"WeightedSum of {len(self.parts)} rewards needs as many weights, got {len(weights)}"
+            )
         self.weights = tuple(finite("weights", w) for w in weights)
-        self.name = name or " + ".join(f"{w:g} {p.label}" for w, p in zip(self.weights, self.parts, strict=True))
+        self.name = name or " + ".join(
+            f"{w:g} {p.label}" for w, p in zip(self.weights, self.parts, strict=True)
+        )
 
     def combine(self, values: Sequence[Number]) -> Number:
-        return sum(w * v for w, v in zip(self.weights, values, strict=True))  # type: ignore[return-value]
+        return _total([w * v for w, v in zip(self.weights, values, strict=True)])
 
     def spread(self, values: Sequence[Number], stds: Sequence[Number]) -> Number:
-        return sum((w * s) ** 2 for w, s in zip(self.weights, stds, strict=True)) ** 0.5  # type: ignore[return-value]
+        return _total([(w * s) ** 2 for w, s in zip(self.weights, stds, strict=True)]) ** 0.5
 
 
 class Difference(WeightedSum):
@@ -165,21 +180,24 @@ class Product(Composition):
         self.name = name or " x ".join(p.label for p in self.parts)
 
     def combine(self, values: Sequence[Number]) -> Number:
-        return math.prod(values)  # type: ignore[call-overload,no-any-return]
+        return functools.reduce(operator.mul, values)
 
     def spread(self, values: Sequence[Number], stds: Sequence[Number]) -> Number:
         terms = []
         for i, std in enumerate(stds):
-            others = [v for j, v in enumerate(values) if j != i]
-            terms.append((std * math.prod(others)) ** 2)  # type: ignore[call-overload]
-        return sum(terms) ** 0.5  # type: ignore[return-value]
+            others = [
+                value for j, value in enumerate(values) if j != i
+            ]  # not prod / r_i, which a zero would break
+            terms.append((functools.reduce(operator.mul, others, std)) ** 2)
+        return _total(terms) ** 0.5
 
 
 class Threshold(Composition):
     """A reward under a constraint: at_least <= constraint(design) <= at_most.
 
     Without a penalty, a design that violates the constraint is INVALID: it has no value. With one it scores
-    reward - penalty * violation, where violation is the distance to the allowed range in the constraint's unit.
+    reward - penalty * violation, where violation is the distance to the allowed range in the constraint's
+    unit.
 
     Args:
         reward: what is maximised.
@@ -224,7 +242,7 @@ class Threshold(Composition):
         if self.penalty is None:
             return stds[0]
         outside = (self._violation(values[1]) > 0) * self.penalty
-        return (stds[0] ** 2 + (outside * stds[1]) ** 2) ** 0.5  # type: ignore[no-any-return]
+        return (stds[0] ** 2 + (outside * stds[1]) ** 2) ** 0.5
 
     def join(self, values: Sequence[npt.NDArray[np.float64]], scores: Sequence[Scores]) -> Scores:
         joined = super().join(values, scores)
@@ -235,7 +253,8 @@ class Threshold(Composition):
         for i in np.flatnonzero((violation > 0) & joined.ok):
             status[i] = Status.INVALID
             limits = f"outside [{self.at_least:g}, {self.at_most:g}]"
-            message[i] = f"{self.parts[1].label} is {scores[1].values[i]:g}, {limits}" + (f" ({message[i]})" if message[i] else "")
+            details = f" ({message[i]})" if message[i] else ""
+            message[i] = f"{self.parts[1].label} is {scores[1].values[i]:g}, {limits}{details}"
         return Scores(joined.values, tuple(status), joined.std, tuple(message))
 
     def _violation(self, constraint: Number) -> Number:
@@ -245,48 +264,8 @@ class Threshold(Composition):
         return np.maximum(self.at_least - constraint, 0.0) + np.maximum(constraint - self.at_most, 0.0)
 
 
-class LowerConfidenceBound(Composition):
-    """reward - kappa * std: what the reward is likely to be at least; steering then avoids what its ensemble disagrees on.
-
-    Args:
-        reward: a reward whose scores carry a standard deviation (an ensemble, or a composition of some).
-        kappa: standard deviations to subtract, at least 0.
-        name: name in tables.
-    """
-
-    def __init__(self, reward: Reward, *, kappa: float = 1.0, name: str = "") -> None:
-        super().__init__([reward], name=name)
-        self.kappa = finite("kappa", kappa, at_least=0.0)
-        self.name = name or f"{reward.label} - {kappa:g} std"
-
-    def combine(self, values: Sequence[Number]) -> Number:
-        return values[0]  # the bound itself is taken where the standard deviation is at hand: join, relaxed_moments
-
-    def spread(self, values: Sequence[Number], stds: Sequence[Number]) -> Number:
-        return stds[0]
-
-    def join(self, values: Sequence[npt.NDArray[np.float64]], scores: Sequence[Scores]) -> Scores:
-        (part,) = scores
-        if part.std is None:
-            raise RewardError(self._no_std())
-        return Scores(values[0] - self.kappa * part.std, part.status, part.std, part.message)
-
-    def relaxed_moments(
-        self, x: Float[Tensor, "B L K"]
-    ) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"] | None]:
-        self._require_differentiable()
-        mean, std = self.parts[0].relaxed_moments(x)
-        if std is None:
-            raise UnsupportedError(self._no_std())
-        return mean - self.kappa * std, std
-
-    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, "B"]:
-        return self.relaxed_moments(x)[0]
-
-    def _no_std(self) -> str:
-        return (
-            f"LowerConfidenceBound needs a reward with a standard deviation, and {self.parts[0].label!r} gives none; use an ensemble"
-        )
+def _total(terms: Sequence[Number]) -> Number:
+    return functools.reduce(operator.add, terms)
 
 
 def _common(units: Sequence[str], *, other: str) -> str:

@@ -2,7 +2,8 @@
 
     GC(x) = (#G + #C) / (#A + #C + #G + #T)
 
-With a target window [low, high] the reward is minus the distance to the window: 0 inside, falling linearly outside.
+With a target window [low, high] the reward is minus the distance to the window: 0 inside, falling linearly
+outside.
 """
 
 from __future__ import annotations
@@ -60,11 +61,11 @@ class GCContent(DifferentiableReward):
         gc = [(d.count("G") + d.count("C")) / len(d) for d in designs]
         return self._value(torch.tensor(gc, dtype=torch.float64))
 
-    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, "B"]:
+    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, " B"]:
         letters = x[..., : len(LETTERS)].sum(1)  # a PAD token beyond the four letters counts for nothing
         return self._value((letters[:, 1] + letters[:, 2]) / letters.sum(1))
 
-    def _value(self, gc: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
+    def _value(self, gc: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         if self.low is None or self.high is None:
             return gc
         return -torch.relu(self.low - gc) - torch.relu(gc - self.high)

@@ -1,6 +1,7 @@
 """Motif matches: how well a transcription factor's binding motif occurs in a DNA sequence.
 
-A motif is a table of letter counts n[w, b]. With a background q and a pseudocount c its log-odds are, in bits,
+A motif is a table of letter counts n[w, b]. With a background q and a pseudocount c its log-odds are, in
+bits,
 
     s[w, b] = log2( (n[w, b] + c q[b]) / (sum_b n[w, b] + c) / q[b] )
 
@@ -61,8 +62,14 @@ class MotifReward(Reward):
         both_strands: bool = True,
     ) -> None:
         q = {**UNIFORM} if background is None else {str(k): float(v) for k, v in background.items()}
-        if set(q) != set(LETTERS) or min(q.values()) <= 0 or not math.isclose(sum(q.values()), 1.0, abs_tol=1e-6):
-            raise ConfigError(f"background must give A, C, G and T positive probabilities that sum to 1, got {background!r}")
+        if (
+            set(q) != set(LETTERS)
+            or min(q.values()) <= 0
+            or not math.isclose(sum(q.values()), 1.0, abs_tol=1e-6)
+        ):
+            raise ConfigError(
+                f"background must give A, C, G and T positive probabilities that sum to 1, got {background!r}"
+            )
         self.pseudocount = finite("pseudocount", pseudocount, above=0.0)
         name, counts = read_motif(path, motif)
         self.source = f"{Path(path).name}: {name}"
@@ -89,14 +96,16 @@ class MotifReward(Reward):
     def sites(self, x: Float[Tensor, "B L 4"]) -> Float[Tensor, "B S"]:
         """Score of every site (start, strand) in bits; -inf where it would run over the design's end."""
         forward = self.log_odds.to(x)
-        kernels = [forward, forward.flip(0, 1)] if self.both_strands else [forward]  # A<->T, C<->G is a flip of ACGT
+        kernels = (
+            [forward, forward.flip(0, 1)] if self.both_strands else [forward]
+        )  # A<->T, C<->G is a flip of ACGT
         scores = F.conv1d(x.transpose(1, 2), torch.stack(kernels).transpose(1, 2))
         # Letters fill a design from its start, so a site is inside if its last position is.
         inside: Bool[Tensor, "B P"] = x.sum(-1)[:, len(forward) - 1 :] > 0.5
         return scores.masked_fill(~inside[:, None], -math.inf).flatten(1)
 
     @abstractmethod
-    def _value(self, x: Float[Tensor, "B L 4"]) -> Float[Tensor, "B"]:
+    def _value(self, x: Float[Tensor, "B L 4"]) -> Float[Tensor, " B"]:
         """The reward of (relaxed) one-hot designs."""
 
 
@@ -105,10 +114,10 @@ class MaxMotifScore(MotifReward):
 
     differentiable = True
 
-    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, "B"]:
+    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, " B"]:
         return self._value(x[..., : len(LETTERS)])
 
-    def _value(self, x: Float[Tensor, "B L 4"]) -> Float[Tensor, "B"]:
+    def _value(self, x: Float[Tensor, "B L 4"]) -> Float[Tensor, " B"]:
         return self.sites(x).amax(1)
 
 
@@ -118,7 +127,8 @@ class MotifCount(MotifReward):
     Args:
         path: as in `MotifReward`.
         motif: as in `MotifReward`.
-        threshold: smallest score of a site, in bits. None = `relative` of the highest score that any site can have.
+        threshold: smallest score of a site, in bits. None = `relative` of the highest score that any site can
+            have.
         relative: fraction of the highest possible score, used when `threshold` is None.
         background: as in `MotifReward`.
         pseudocount: as in `MotifReward`.
@@ -138,12 +148,16 @@ class MotifCount(MotifReward):
         pseudocount: float = 1.0,
         both_strands: bool = True,
     ) -> None:
-        super().__init__(path, motif=motif, background=background, pseudocount=pseudocount, both_strands=both_strands)
+        super().__init__(
+            path, motif=motif, background=background, pseudocount=pseudocount, both_strands=both_strands
+        )
         highest = float(self.log_odds.amax(1).sum())
-        self.threshold = finite("relative", relative) * highest if threshold is None else finite("threshold", threshold)
+        self.threshold = (
+            finite("relative", relative) * highest if threshold is None else finite("threshold", threshold)
+        )
         self.name = f"sites of {self.name}"
 
-    def _value(self, x: Float[Tensor, "B L 4"]) -> Float[Tensor, "B"]:
+    def _value(self, x: Float[Tensor, "B L 4"]) -> Float[Tensor, " B"]:
         return (self.sites(x) >= self.threshold - 1e-9).sum(1).to(x)
 
 
@@ -179,13 +193,14 @@ def read_motif(path: str, motif: str = "") -> tuple[str, Float[Tensor, "W 4"]]:
         raise DataError(f"{file} is neither a MEME nor a JASPAR file: {error}") from error
     names = {label: m for m in found for label in _labels(m)}
     if motif and motif not in names:
-        raise DataError(f"{file} holds no motif {motif!r} among its {len(found)}, such as {', '.join(list(names)[:3])}")
+        raise DataError(
+            f"{file} holds no motif {motif!r} among its {len(found)}, such as {', '.join(list(names)[:3])}"
+        )
     if not found or (not motif and len(found) > 1):
         raise DataError(f"{file} holds {len(found)} motifs; name one with motif=")
     chosen = names[motif] if motif else found[0]
     counts = torch.tensor([list(chosen.counts[b]) for b in LETTERS], dtype=torch.float64).T
     return _labels(chosen)[0] or file.stem, counts
-
 
 
 def _labels(motif: Any) -> list[str]:

@@ -2,8 +2,9 @@
 
     r(x) = mean_m f_m(prefix + x + suffix) - kappa * std_m f_m(prefix + x + suffix)
 
-with members m of the ensemble; kappa > 0 is a lower confidence bound, which steering cannot raise by leaving what the
-ensemble agrees on. The constant context is part of what was measured, so it is put back around every design.
+with members m of the ensemble; kappa > 0 is a lower confidence bound, which steering cannot raise by leaving
+what the ensemble agrees on. The constant context is part of what was measured, so it is put back around every
+design.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ class PredictedReward(DifferentiableReward):
         self.predictor = load_predictor(predictor)
         heads = self.predictor.heads
         if head not in heads and (head or len(heads) > 1):
-            raise ConfigError(f"predictor {predictor!r} has heads {', '.join(heads)}; expected one of them as head, got {head!r}")
+            raise ConfigError(
+                f"predictor {predictor!r} has heads {', '.join(heads)}; expected one of them as head, got {head!r}"
+            )
         self.head = heads.index(head) if head else 0
         self.kappa = finite("lower_confidence_bound", lower_confidence_bound, at_least=0.0)
         self.prefix = self.predictor.prefix if prefix is None else prefix
@@ -63,7 +66,9 @@ class PredictedReward(DifferentiableReward):
         self.codec = self.predictor.codec
         context = sorted(set(self.prefix + self.suffix) - set(self.codec.alphabet))
         if context:
-            raise ConfigError(f"prefix and suffix must be of letters {self.codec.alphabet}, got {''.join(context)!r}")
+            raise ConfigError(
+                f"prefix and suffix must be of letters {self.codec.alphabet}, got {''.join(context)!r}"
+            )
         self.alphabet = self.codec.alphabet
         self.name = name or f"{predictor.rstrip('/').rsplit('/', 1)[-1]} {heads[self.head]}"
         self.unit = self.predictor.unit
@@ -73,7 +78,9 @@ class PredictedReward(DifferentiableReward):
         if len(design) < self.min_length:
             return f"expected at least {self.min_length} letters, got {len(design)}"
         reason = self.codec.reason_invalid(self.prefix + design + self.suffix)
-        return f"with its context of {len(self.prefix)} + {len(self.suffix)} letters: {reason}" if reason else ""
+        return (
+            f"with its context of {len(self.prefix)} + {len(self.suffix)} letters: {reason}" if reason else ""
+        )
 
     @torch.no_grad()
     def score(self, designs: Sequence[str]) -> Scores:
@@ -85,20 +92,23 @@ class PredictedReward(DifferentiableReward):
         mean, std = torch.cat(parts, dim=1).cpu().double()
         return Scores((mean - self.kappa * std).numpy(), std=std.numpy())
 
-    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, "B"]:
+    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, " B"]:
         return self.relaxed_moments(x)[0]
 
-    def relaxed_moments(self, x: Float[Tensor, "B L K"]) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
+    def relaxed_moments(self, x: Float[Tensor, "B L K"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         letters = len(self.alphabet)
         if x.shape[-1] != letters:
             raise UnsupportedError(
-                f"reward {self.label!r} takes relaxed designs of fixed length over {letters} letters, got {x.shape[-1]} tokens"
+                f"reward {self.label!r} takes relaxed designs of fixed length over {letters} letters, "
+                f"got {x.shape[-1]} tokens"
             )
         fixed = [self._one_hot(text, x) for text in (self.prefix, self.suffix)]
         whole_design = torch.cat([fixed[0], x, fixed[1]], dim=1)
         missing = self.codec.length - whole_design.shape[1]
         if missing < 0:
-            raise ConfigError(f"reward {self.label!r} reads {self.codec.length} letters with context, got {whole_design.shape[1]}")
+            raise ConfigError(
+                f"reward {self.label!r} reads {self.codec.length} letters with context, got {whole_design.shape[1]}"
+            )
         mean, std = self._moments(torch.nn.functional.pad(whole_design, (0, 0, 0, missing)))
         return mean - self.kappa * std, std
 
@@ -107,13 +117,15 @@ class PredictedReward(DifferentiableReward):
         return self
 
     def _one_hot(self, text: str, like: Float[Tensor, "B L K"]) -> Float[Tensor, "B C K"]:
-        ids = torch.tensor([self.alphabet.index(letter) for letter in text], dtype=torch.long, device=like.device)
+        ids = torch.tensor(
+            [self.alphabet.index(letter) for letter in text], dtype=torch.long, device=like.device
+        )
         rows = torch.nn.functional.one_hot(ids, len(self.alphabet)).to(like)
         return rows.expand(len(like), -1, -1)
 
     def _moments(
         self, x: Int[Tensor, "B L"] | Float[Tensor, "B L K"]
-    ) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         """Mean and standard deviation over the ensemble's members."""
         members = self.predictor(x)[..., self.head]
         mean = members.mean(0)

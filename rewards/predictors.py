@@ -2,11 +2,12 @@
 
     prediction = mean over members of f_m(x)          std = standard deviation over members
 
-Members differ in their initial weights and their dropout; where they disagree, the data said little. Targets are standardised by the mean and the scale of the training rows, and rows where a target was not measured (NaN) carry
-no loss for it: one network learns several media at once.
+Members differ in their initial weights and their dropout; where they disagree, the data said little. Targets
+are standardised by the mean and the scale of the training rows, and rows where a target was not measured
+(NaN) carry no loss for it: one network learns several media at once.
 
-Reference: Lakshminarayanan, Pritzel and Blundell, "Simple and scalable predictive uncertainty estimation using deep
-ensembles" (2017, arXiv 1612.01474).
+Reference: Lakshminarayanan, Pritzel and Blundell, "Simple and scalable predictive uncertainty estimation
+using deep ensembles" (2017, arXiv 1612.01474).
 """
 
 from __future__ import annotations
@@ -73,7 +74,11 @@ class Predictor(Configurable, LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if (network.num_letters, network.length, network.num_targets) != (len(codec.alphabet), codec.length, len(heads)):
+        if (network.num_letters, network.length, network.num_targets) != (
+            len(codec.alphabet),
+            codec.length,
+            len(heads),
+        ):
             raise ConfigError(
                 f"the network reads {network.length} x {network.num_letters} and predicts {network.num_targets}, "
                 f"but codec and heads need {codec.length} x {len(codec.alphabet)} and {len(heads)}"
@@ -83,14 +88,19 @@ class Predictor(Configurable, LightningModule):
         self.unit, self.prefix, self.suffix, self.source = unit, prefix, suffix, source
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.networks = nn.ModuleList(type(network)(**network.init_args) for _ in range(whole("members", members)))
+            self.networks = nn.ModuleList(
+                type(network)(**network.init_args) for _ in range(whole("members", members))
+            )
         # Mean and scale of the targets: taken from the training rows, then part of the weights.
         self.register_buffer("center", torch.full((len(heads),), math.nan))
         self.register_buffer("scale", torch.full((len(heads),), math.nan))
         self.center: Float[Tensor, " n"]
         self.scale: Float[Tensor, " n"]
         self.shift, self.seed = whole("shift", shift, at_least=0), seed
-        self.lr, self.weight_decay = finite("lr", lr, above=0.0), finite("weight_decay", weight_decay, at_least=0.0)
+        self.lr, self.weight_decay = (
+            finite("lr", lr, above=0.0),
+            finite("weight_decay", weight_decay, at_least=0.0),
+        )
         self.warmup_steps = whole("warmup_steps", warmup_steps, at_least=0)
         self._predicted: list[tuple[Tensor, Tensor]] = []
 
@@ -99,7 +109,7 @@ class Predictor(Configurable, LightningModule):
     def forward(
         self, x: Int[Tensor, "B L"] | Float[Tensor, "B L K"], mask: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "M B n"]:
-        """Each member's prediction, in the targets' unit, of token ids or of relaxed one-hots over the K tokens."""
+        """Each member's prediction, in the targets' unit, of token ids or relaxed one-hots over K tokens."""
         letters = self._letters(x, mask)
         return torch.stack([network(letters) for network in self.networks]) * self.scale + self.center
 
@@ -136,7 +146,7 @@ class Predictor(Configurable, LightningModule):
         self.scale.copy_((targets - self.center).square().nanmean(0).sqrt())
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        """Mean squared error over the measured targets, standardised; members share the batch and nothing else."""
+        """Mean squared error over the measured targets, standardised; members share only the batch."""
         place = (self.seed, "train", int(batch["position"]), self.global_rank)
         letters = self._letters(batch["x"], batch["mask"])
         if self.shift:
@@ -195,7 +205,8 @@ def load_predictor(name_or_folder: str, *, trust: Sequence[str] = ()) -> Predict
     """Load a predictor for prediction.
 
     Args:
-        name_or_folder: name of a shipped one (a folder of rewards/pretrained), or a folder that `save_pretrained` wrote.
+        name_or_folder: name of a shipped one (a folder of rewards/pretrained), or a folder that
+            `save_pretrained` wrote.
         trust: packages besides gendesign whose classes its config may name.
 
     Raises:
@@ -206,7 +217,9 @@ def load_predictor(name_or_folder: str, *, trust: Sequence[str] = ()) -> Predict
     folder = shipped if (shipped / CONFIG).is_file() else Path(name_or_folder).expanduser()
     if not folder.exists():
         names = sorted(path.parent.name for path in PRETRAINED.glob(f"*/{CONFIG}"))
-        raise CheckpointError(f"no predictor {name_or_folder!r}: expected a folder, or one of {', '.join(names) or '(none)'}")
+        raise CheckpointError(
+            f"no predictor {name_or_folder!r}: expected a folder, or one of {', '.join(names) or '(none)'}"
+        )
     config, weights = read_pretrained(folder)
     if config.get("kind") != "predictor" or not isinstance(config.get("predictor"), dict):
         raise CheckpointError(f"{folder}: holds a {config.get('kind')!r}, expected a predictor")
@@ -216,7 +229,9 @@ def load_predictor(name_or_folder: str, *, trust: Sequence[str] = ()) -> Predict
     try:
         predictor.load_state_dict(weights)
     except RuntimeError as error:
-        raise CheckpointError(f"{folder}: weights and config do not fit: {' '.join(str(error).split())}") from error
+        raise CheckpointError(
+            f"{folder}: weights and config do not fit: {' '.join(str(error).split())}"
+        ) from error
     return predictor.eval().requires_grad_(False)
 
 

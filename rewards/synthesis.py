@@ -1,8 +1,9 @@
-"""What keeps a DNA sequence from being made: restriction sites, long homopolymers, extreme GC, forbidden motifs.
+"""What keeps a DNA sequence from being made: restriction sites, homopolymers, extreme GC, forbidden motifs.
 
     r(x) = - (number of problems in x)
 
-0 means that a sequence can be ordered. Used alone it is a reward; inside a `Threshold` with `at_least: 0` it is a filter.
+0 means that a sequence can be ordered. Used alone it is a reward; inside a `Threshold` with `at_least: 0` it
+is a filter.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class SynthesisProblems(Reward):
     """Minus the number of features that a synthesis provider refuses or a cloning step cannot stand.
 
     Args:
-        sites: sites to avoid on both strands: names of restriction enzymes (`BsaI`, `EcoRI`) or IUPAC sequences (`GGTCTC`).
+        sites: sites to avoid on both strands: names of restriction enzymes (`BsaI`, `EcoRI`) or IUPAC
+            sequences (`GGTCTC`).
         forbidden: further sequences (IUPAC) to avoid, on the given strand only.
         max_homopolymer: longest allowed run of one letter; None = any.
         gc: (low, high): allowed GC fraction of every window; None = any.
@@ -70,7 +72,9 @@ class SynthesisProblems(Reward):
             self.gc = (float(gc[0]), float(gc[1]))
         self.prefix, self.suffix = _plain(prefix), _plain(suffix)
         if not self.patterns and self.max_homopolymer is None and self.gc is None:
-            raise ConfigError("SynthesisProblems has nothing to check; give sites, forbidden, max_homopolymer or gc")
+            raise ConfigError(
+                "SynthesisProblems has nothing to check; give sites, forbidden, max_homopolymer or gc"
+            )
 
     def unreadable(self, design: str) -> str:
         return not_dna(design)
@@ -81,13 +85,14 @@ class SynthesisProblems(Reward):
         return Scores(values, message=tuple("; ".join(found) for found in problems))
 
     def problems(self, design: str) -> list[str]:
-        """Each problem of a design, in words, with its place (counted from 1; negative or 0 lies in the prefix)."""
+        """Each problem of a design and its place, counted from 1 (0 and below: in the prefix)."""
         text, offset = self.prefix + design + self.suffix, len(self.prefix)
         found = [
             f"{name} at {match.start() + 1 - offset}"
             for name, pattern in self.patterns.items()
             for match in pattern.finditer(text)
-            if match.start() < offset + len(design) and match.end(1) > offset  # not within the constant context alone
+            if match.start() < offset + len(design)
+            and match.end(1) > offset  # not within the constant context alone
         ]
         place = 1
         for letter, group in groupby(design):
@@ -123,7 +128,9 @@ def site_sequence(site: str) -> str:
 
     enzyme = getattr(Restriction, site, None) if site.isidentifier() else None
     if enzyme is None or not hasattr(enzyme, "site"):
-        raise ConfigError(f"expected a restriction enzyme such as BsaI or a site such as GGTCTC, got {site!r}")
+        raise ConfigError(
+            f"expected a restriction enzyme such as BsaI or a site such as GGTCTC, got {site!r}"
+        )
     return _iupac(str(enzyme.site), site)
 
 
@@ -140,6 +147,6 @@ def _plain(sequence: str) -> str:
 
 
 def _pattern(*sequences: str) -> re.Pattern[str]:
-    """Match any of the sequences wherever it starts; the look-ahead finds overlapping matches, group 1 is the site."""
+    """Any of the sequences wherever it starts (look-ahead: matches may overlap); group 1 is the site."""
     choices = ("".join(f"[{IUPAC[letter]}]" for letter in sequence) for sequence in dict.fromkeys(sequences))
     return re.compile(f"(?=({'|'.join(choices)}))")

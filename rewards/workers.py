@@ -1,8 +1,9 @@
 """Timed rewards: scoring in worker processes that can be killed.
 
-A call into a simulator, a docking program or a user's function may hang, or take the whole process with it. A thread cannot be
-stopped; a process can. Each worker holds one design at a time, so a design that hangs past its
-timeout becomes TIMED_OUT and one that kills its worker FAILED: that design and no other. The worker is replaced.
+A call into a simulator, a docking program or a user's function may hang, or take the whole process with it. A
+thread cannot be stopped; a process can. Each worker holds one design at a time, so a design that hangs past
+its timeout becomes TIMED_OUT and one that kills its worker FAILED: that design and no other. The worker is
+replaced.
 """
 
 from __future__ import annotations
@@ -48,12 +49,13 @@ class _Worker:
 class TimedReward(Reward):
     """Any reward, with a limit on the time that one design may take.
 
-    Scores equal those of the reward itself. Workers start at the first call and stay until `close`, the end of a `with`
-    block or the end of the program; the time that they need to start does not count. In a script, guard what
-    runs at import with `if __name__ == "__main__":`, as for every use of multiprocessing.
+    Scores equal those of the reward itself. Workers start at the first call and stay until `close`, the end
+    of a `with` block or the end of the program; the time that they need to start does not count. In a script,
+    guard what runs at import with `if __name__ == "__main__":`, as for every use of multiprocessing.
 
     Args:
-        reward: what to score with. It is sent to the workers by pickle: its functions must live in an importable module.
+        reward: what to score with. It is sent to the workers by pickle: its functions must live in an
+            importable module.
         timeout_s: seconds that one design may take.
         workers: number of processes, and of designs scored at a time.
 
@@ -69,8 +71,9 @@ class TimedReward(Reward):
             self._payload = pickle.dumps(reward)
         except Exception as error:
             raise RewardError(
-                f"reward {reward.label!r} cannot be sent to a worker process ({error}); define its function or class at "
-                "the top of an importable module, not as a lambda or inside another function"
+                f"reward {reward.label!r} cannot be sent to a worker process ({error}); "
+                "define its function or class at the top of an importable module, "
+                "not as a lambda or inside another function"
             ) from error
         self.reward = reward
         self.name, self.unit, self.direction = reward.label, reward.unit, reward.direction
@@ -88,7 +91,9 @@ class TimedReward(Reward):
     def __enter__(self) -> TimedReward:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -103,7 +108,9 @@ class TimedReward(Reward):
         waiting = deque(range(len(designs)))
         try:
             while any(result is None for result in results):
-                for worker in [w for w in self._pool if w.ready and w.job is None and not w.process.is_alive()]:
+                for worker in [
+                    w for w in self._pool if w.ready and w.job is None and not w.process.is_alive()
+                ]:
                     self._pool.remove(worker)  # died while idle: nobody's fault, nothing lost
                     worker.kill()
                 busy = sum(1 for w in self._pool if w.job is not None)
@@ -136,7 +143,9 @@ class TimedReward(Reward):
             try:
                 answer = worker.pipe.recv() if worker.pipe.poll() else None
             except (EOFError, OSError):
-                done += self._lost(worker, Status.FAILED, f"the worker process died (exit code {_exit_code(worker)})")
+                done += self._lost(
+                    worker, Status.FAILED, f"the worker process died (exit code {_exit_code(worker)})"
+                )
                 continue
             if isinstance(answer, GendesignError):
                 raise answer
@@ -176,10 +185,14 @@ def _serve(pipe: Connection, payload: bytes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it kills us
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
-        reward = pickle.loads(payload)  # from our own parent, not from a file
+        reward = pickle.loads(payload)  # noqa: S301 - from our own parent, not from a file
     except BaseException as error:
         text = f"{type(error).__name__}: {error}"
-        pipe.send(RewardError(f"the reward could not be loaded by a worker process ({text}); define it in an importable module"))
+        pipe.send(
+            RewardError(
+                f"the reward could not be loaded by a worker process ({text}); define it in an importable module"
+            )
+        )
         return
     pipe.send("ready")
     while True:

@@ -8,7 +8,7 @@ import pytest
 from gendesign.errors import ConfigError, TrustError
 from gendesign.rewards import build_reward, list_rewards, load_reward
 
-USER = '''
+USER = """
 from gendesign.rewards import Reward
 
 def gc(designs):
@@ -23,7 +23,7 @@ class Short(Reward):
 
 class NoReward:
     pass
-'''
+"""
 
 
 @pytest.fixture()
@@ -42,7 +42,13 @@ def write(folder: Path, text: str) -> Path:
 
 def test_every_shipped_reward_has_a_line_of_description_and_says_what_it_is() -> None:
     listed = list_rewards()
-    assert {"dna-expression", "dna-expression-heldout", "dna-expression-defined", "dna-complex-minus-defined", "gc-content"} <= set(listed)
+    assert {
+        "dna-expression",
+        "dna-expression-heldout",
+        "dna-expression-defined",
+        "dna-complex-minus-defined",
+        "gc-content",
+    } <= set(listed)
     assert list(listed) == sorted(listed)
     for name, line in listed.items():
         assert len(line) > 20, name
@@ -50,7 +56,9 @@ def test_every_shipped_reward_has_a_line_of_description_and_says_what_it_is() ->
 
 
 def test_a_users_function_in_yaml(user: Path) -> None:
-    path = write(user, "class_path: gendesign.rewards.FunctionReward\ninit_args: {function: catalog_user_module.gc}\n")
+    path = write(
+        user, "class_path: gendesign.rewards.FunctionReward\ninit_args: {function: catalog_user_module.gc}\n"
+    )
     assert load_reward(path, trust=["catalog_user_module"])(["GC", "AC"]).values.tolist() == [1, 0.5]
     with pytest.raises(TrustError, match=r"trust=\['catalog_user_module'\]"):
         load_reward(path)
@@ -58,7 +66,10 @@ def test_a_users_function_in_yaml(user: Path) -> None:
 
 def test_a_users_class_in_yaml_also_inside_a_composition(user: Path) -> None:
     part = {"class_path": "catalog_user_module.Short", "init_args": {"scale": 2.0}}
-    config = {"class_path": "gendesign.rewards.WeightedSum", "init_args": {"rewards": [part, part], "weights": [1.0, 0.5]}}
+    config = {
+        "class_path": "gendesign.rewards.WeightedSum",
+        "init_args": {"rewards": [part, part], "weights": [1.0, 0.5]},
+    }
     np.testing.assert_allclose(build_reward(config, trust=["catalog_user_module"])(["ACG"]).values, [-9])
     with pytest.raises(TrustError, match="catalog_user_module"):
         build_reward(config)
@@ -69,8 +80,14 @@ def test_a_users_class_in_yaml_also_inside_a_composition(user: Path) -> None:
     [
         {"class_path": "os.system", "init_args": {"command": "true"}},
         {"class_path": "gendesign.rewards.FunctionReward", "init_args": {"function": "os.system"}},
-        {"class_path": "gendesign.rewards.base.FunctionReward", "init_args": {"function": "gendesign.rewards.catalog.os.system"}},
-        {"class_path": "gendesign.rewards.WeightedSum", "init_args": {"rewards": [{"class_path": "subprocess.Popen"}]}},
+        {
+            "class_path": "gendesign.rewards.base.FunctionReward",
+            "init_args": {"function": "gendesign.rewards.catalog.os.system"},
+        },
+        {
+            "class_path": "gendesign.rewards.WeightedSum",
+            "init_args": {"rewards": [{"class_path": "subprocess.Popen"}]},
+        },
         {"class_path": "gendesign.codecs.DNACodec", "init_args": {"length": 3}},
     ],
 )
@@ -87,6 +104,8 @@ def test_wrong_names_and_files(user: Path) -> None:
     with pytest.raises(ConfigError, match="YAML"):
         load_reward(write(user, "class_path: [\n"))
     with pytest.raises(ConfigError, match="did you mean 'target'"):
-        load_reward(write(user, "class_path: gendesign.rewards.GCContent\ninit_args: {targets: [0.1, 0.2]}\n"))
+        load_reward(
+            write(user, "class_path: gendesign.rewards.GCContent\ninit_args: {targets: [0.1, 0.2]}\n")
+        )
     with pytest.raises(ConfigError, match="not a reward"):
         load_reward(write(user, "class_path: catalog_user_module.NoReward\n"), trust=["catalog_user_module"])

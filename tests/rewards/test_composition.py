@@ -52,7 +52,9 @@ class Fixed(Reward):
         self.status = status
 
     def score(self, designs):  # type: ignore[no-untyped-def]
-        return Scores(np.zeros(len(designs)), (Status(self.status),) * len(designs), message=("why",) * len(designs))
+        return Scores(
+            np.zeros(len(designs)), (Status(self.status),) * len(designs), message=("why",) * len(designs)
+        )
 
 
 def one_hot(designs: list[str]) -> torch.Tensor:
@@ -74,7 +76,9 @@ COMPOSED = [
 
 
 @pytest.mark.parametrize(("reward", "values", "std"), COMPOSED, ids=lambda v: getattr(v, "name", ""))
-def test_values_deviations_and_gradients_follow_the_formula(reward: Reward, values: np.ndarray, std: np.ndarray) -> None:
+def test_values_deviations_and_gradients_follow_the_formula(
+    reward: Reward, values: np.ndarray, std: np.ndarray
+) -> None:
     scores = reward(DESIGNS)
     np.testing.assert_allclose(scores.values, values)
     np.testing.assert_allclose(scores.std, std)
@@ -88,7 +92,13 @@ def test_values_deviations_and_gradients_follow_the_formula(reward: Reward, valu
 
 @pytest.mark.parametrize("worse", ["INVALID", "FAILED", "TIMED_OUT"])
 @pytest.mark.parametrize(
-    "make", [lambda p, q: WeightedSum([p, q]), Difference, lambda p, q: Product([q, p]), lambda p, q: Threshold(p, q, at_least=-9.0)]
+    "make",
+    [
+        lambda p, q: WeightedSum([p, q]),
+        Difference,
+        lambda p, q: Product([q, p]),
+        lambda p, q: Threshold(p, q, at_least=-9.0),
+    ],
 )
 def test_the_worst_status_wins_and_no_value_is_guessed(make, worse: str) -> None:  # type: ignore[no-untyped-def]
     scores = make(A, Fixed(worse))(DESIGNS)
@@ -98,7 +108,9 @@ def test_the_worst_status_wins_and_no_value_is_guessed(make, worse: str) -> None
 
 
 def test_timed_out_is_worse_than_failed_is_worse_than_invalid() -> None:
-    assert WeightedSum([Fixed("FAILED"), Fixed("TIMED_OUT"), Fixed("INVALID")])(["A"]).status == (Status.TIMED_OUT,)
+    assert WeightedSum([Fixed("FAILED"), Fixed("TIMED_OUT"), Fixed("INVALID")])(["A"]).status == (
+        Status.TIMED_OUT,
+    )
     assert WeightedSum([Fixed("FAILED"), Fixed("INVALID")])(["A"]).status == (Status.FAILED,)
 
 
@@ -117,7 +129,12 @@ def test_threshold_without_penalty_excludes() -> None:
 
 def test_a_composition_is_differentiable_only_if_all_parts_are() -> None:
     count = FunctionReward(len, each=True, name="count")
-    for reward in (WeightedSum([A, count]), Difference(count, A), Product([A, count]), Threshold(A, count, at_least=0.0)):
+    for reward in (
+        WeightedSum([A, count]),
+        Difference(count, A),
+        Product([A, count]),
+        Threshold(A, count, at_least=0.0),
+    ):
         assert not reward.differentiable
         with pytest.raises(UnsupportedError, match="count"):
             reward.relaxed(one_hot(DESIGNS))
@@ -156,7 +173,9 @@ def test_wrong_arguments_are_refused(make, message: str) -> None:  # type: ignor
 
 
 def test_what_is_not_a_reward_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in use: YAML may say rewards: [A, 3]
+    monkeypatch.setattr(
+        jaxtyping.config, "jaxtyping_disable", True
+    )  # as in use: YAML may say rewards: [A, 3]
     with pytest.raises(ConfigError, match="needs rewards, got 3"):
         WeightedSum([A, 3])  # type: ignore[list-item]
 

@@ -13,7 +13,9 @@ DESIGNS = ["AAAA", "ACGT", "GGCC", "GATT"]
 
 def test_gc_content_and_window() -> None:
     np.testing.assert_allclose(GCContent()(DESIGNS).values, [0, 0.5, 1, 0.25])
-    np.testing.assert_allclose(GCContent(target=[0.3, 0.6])(DESIGNS).values, [-0.3, 0, -0.4, -0.05], atol=1e-12)
+    np.testing.assert_allclose(
+        GCContent(target=[0.3, 0.6])(DESIGNS).values, [-0.3, 0, -0.4, -0.05], atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("target", [None, [0.3, 0.6]])

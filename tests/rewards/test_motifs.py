@@ -45,7 +45,9 @@ def meme(tmp_path: Path) -> str:
 
 def test_scores_worked_out_by_hand(meme: str) -> None:
     forward = MaxMotifScore(meme, motif="M1", both_strands=False)
-    np.testing.assert_allclose(forward(["AC", "GC", "TT", "TTACT"]).values, [A1 + C2, G1 + C2, 2 * NONE, A1 + C2])
+    np.testing.assert_allclose(
+        forward(["AC", "GC", "TT", "TTACT"]).values, [A1 + C2, G1 + C2, 2 * NONE, A1 + C2]
+    )
     # GT is AC on the other strand
     assert forward(["GT"]).values[0] < 0
     np.testing.assert_allclose(MaxMotifScore(meme, motif="M1")(["GT", "TTGTT"]).values, A1 + C2)
@@ -59,7 +61,11 @@ def test_background_and_pseudocount_enter(meme: str) -> None:
 
 def test_counting_sites_on_both_strands(meme: str) -> None:
     threshold = A1 + C2
-    assert MotifCount(meme, motif="M1", threshold=threshold)(["ACAC", "ACGT", "TTTT"]).values.tolist() == [2, 2, 0]
+    assert MotifCount(meme, motif="M1", threshold=threshold)(["ACAC", "ACGT", "TTTT"]).values.tolist() == [
+        2,
+        2,
+        0,
+    ]
     forward = MotifCount(meme, motif="M1", threshold=threshold, both_strands=False)
     assert forward(["ACAC", "ACGT"]).values.tolist() == [2, 1]
     assert MotifCount(meme, motif="M1", relative=0.5, both_strands=False)(["GCAC"]).values.tolist() == [2]

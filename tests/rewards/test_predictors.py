@@ -15,12 +15,24 @@ from gendesign.errors import CheckpointError, ConfigError, TrustError, Unsupport
 from gendesign.models.predictor import ConvPredictor
 from gendesign.rewards import Difference, PredictedReward, Predictor, Status, load_predictor, load_reward
 
-SMALL = {"width": 8, "stem_kernel": 5, "kernel_size": 3, "depth": 1, "poolings": 2, "hidden": 8, "dropout": 0.1}
+SMALL = {
+    "width": 8,
+    "stem_kernel": 5,
+    "kernel_size": 3,
+    "depth": 1,
+    "poolings": 2,
+    "hidden": 8,
+    "dropout": 0.1,
+}
 
 
 def predictor(**changes: Any) -> Predictor:
     network = ConvPredictor(4, 12, 2, **SMALL)
-    made = Predictor(DNACodec(12, variable=True), network, **({"heads": ["up", "down"], "prefix": "AC", "suffix": "GT"} | changes))
+    made = Predictor(
+        DNACodec(12, variable=True),
+        network,
+        **({"heads": ["up", "down"], "prefix": "AC", "suffix": "GT"} | changes),
+    )
     made.center.copy_(torch.tensor([1.0, -1.0]))
     made.scale.copy_(torch.tensor([2.0, 0.5]))
     return made.eval()
@@ -71,7 +83,10 @@ def test_the_loss_is_the_mean_squared_error_of_what_was_measured() -> None:
         "position": torch.tensor(0),
     }
     predicted = model(x)
-    errors = [((predicted[:, 0, 0] - 1.0) / 2.0).square().mean(), ((predicted[:, 1, 1] - 2.0) / 0.5).square().mean()]
+    errors = [
+        ((predicted[:, 0, 0] - 1.0) / 2.0).square().mean(),
+        ((predicted[:, 1, 1] - 2.0) / 0.5).square().mean(),
+    ]
     torch.testing.assert_close(model.training_step(batch, 0), (errors[0] + 3 * errors[1]) / 4)
 
 
@@ -101,10 +116,18 @@ def test_training_learns_both_heads_and_exports_a_reward(tmp_path: Path) -> None
 
     codec = DNACodec(8)
     data = SequenceDataModule(
-        str(table(tmp_path / "t.csv")), codec, target_columns=["up", "down"], pivot_column="medium", value_column="value",
-        val_fraction=0.2, batch_size=48,
+        str(table(tmp_path / "t.csv")), codec, target_columns=["up", "down"], pivot_column="medium",
+        value_column="value", val_fraction=0.2, batch_size=48,
     )  # fmt: skip
-    model = Predictor(codec, ConvPredictor(4, 8, 2, **SMALL), heads=["up", "down"], members=2, lr=2e-2, warmup_steps=5, seed=0)
+    model = Predictor(
+        codec,
+        ConvPredictor(4, 8, 2, **SMALL),
+        heads=["up", "down"],
+        members=2,
+        lr=2e-2,
+        warmup_steps=5,
+        seed=0,
+    )
     trainer = Trainer(
         max_steps=60, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
         enable_checkpointing=False, val_check_interval=60, check_val_every_n_epoch=None, num_sanity_val_steps=0,
@@ -113,7 +136,9 @@ def test_training_learns_both_heads_and_exports_a_reward(tmp_path: Path) -> None
     trainer.fit(model, data)
     assert float(trainer.callback_metrics["val_pearson_up"]) > 0.8
     assert float(trainer.callback_metrics["val_pearson_down"]) > 0.8
-    assert abs(float(model.center[0]) - 2) < 0.5 and abs(float(model.center[1]) + 4) < 1  # 8 letters, a quarter of each
+    assert (
+        abs(float(model.center[0]) - 2) < 0.5 and abs(float(model.center[1]) + 4) < 1
+    )  # 8 letters, a quarter of each
     reward = PredictedReward(str(tmp_path / "out"), head="up")
     high, low = reward(["GGGGGGAC", "TTACTTAC"]).values
     assert high > 3 > low
@@ -213,7 +238,12 @@ def test_wrong_heads_and_contexts_are_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"stem_kernel": 4}, "odd"), ({"poolings": 3}, "poolings"), ({"dropout": 1.0}, "dropout"), ({"width": 0}, "width")],
+    [
+        ({"stem_kernel": 4}, "odd"),
+        ({"poolings": 3}, "poolings"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"width": 0}, "width"),
+    ],
 )
 def test_networks_out_of_range_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -221,7 +251,9 @@ def test_networks_out_of_range_are_refused(change: dict[str, Any], message: str)
 
 
 def test_kernels_of_both_strands_give_a_sequence_and_its_reverse_complement_the_same_detections() -> None:
-    x = torch.nn.functional.one_hot(torch.randint(4, (3, 12), generator=torch.Generator().manual_seed(0)), 4).float()
+    x = torch.nn.functional.one_hot(
+        torch.randint(4, (3, 12), generator=torch.Generator().manual_seed(0)), 4
+    ).float()
     rc = x.flip(1, 2)
     both, one = (ConvPredictor(4, 12, 2, **SMALL, both_strands=strands) for strands in (True, False))
     torch.testing.assert_close(both._detect(x.transpose(1, 2)), both._detect(rc.transpose(1, 2)).flip(2))

@@ -22,7 +22,11 @@ from gendesign.rewards import GCContent, Status, SynthesisProblems, Threshold
         ({"gc": [0.3, 0.7]}, "ACGT", []),
         ({"gc": [0.3, 0.7]}, "AAAT", ["GC 0% in 4 letters at 1"]),
         ({"gc": [0.3, 0.7], "gc_window": 4}, "ACGTGGGGACGT", ["GC 100% in 4 letters at 5"]),
-        ({"sites": ["EcoRI"], "prefix": "GAATTC", "suffix": "TTC"}, "CCGAA", ["EcoRI at 3"]),  # the context alone is not its fault
+        (
+            {"sites": ["EcoRI"], "prefix": "GAATTC", "suffix": "TTC"},
+            "CCGAA",
+            ["EcoRI at 3"],
+        ),  # the context alone is not its fault
     ],
 )
 def test_problems_and_their_places(settings: dict[str, Any], design: str, problems: list[str]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from gendesign.errors import ConfigError, RewardError
 from gendesign.rewards import FunctionReward, Status, TimedReward
 
-MODULE = '''
+MODULE = """
 import os, time
 
 def work(designs):
@@ -33,7 +33,7 @@ def work(designs):
 
 def short(designs):
     return []
-'''
+"""
 
 
 @pytest.fixture()
@@ -63,7 +63,11 @@ def test_hangs_and_deaths_cost_their_own_design_and_order_is_kept(user: ModuleTy
         ok, timed_out, failed = Status.OK, Status.TIMED_OUT, Status.FAILED
         assert list(scores.status) == [ok, timed_out, ok, failed, ok, failed, ok, ok]
         np.testing.assert_array_equal(scores.values, [4, np.nan, 1, np.nan, 3, np.nan, 2, 4])
-        assert "within 1 s" in scores.message[1] and "exit code 3" in scores.message[3] and "bad design" in scores.message[5]
+        assert (
+            "within 1 s" in scores.message[1]
+            and "exit code 3" in scores.message[3]
+            and "bad design" in scores.message[5]
+        )
         # lost workers were replaced: the next call is whole, in whatever order it asks
         again = reward([designs[i] for i in (4, 7, 3, 2, 6)])
         np.testing.assert_array_equal(again.values, scores.values[[4, 7, 3, 2, 6]])
@@ -87,7 +91,10 @@ def test_ctrl_c_leaves_no_worker(user: ModuleType) -> None:
 
 
 def test_a_wrong_count_in_a_worker_is_an_error(user: ModuleType) -> None:
-    with TimedReward(FunctionReward(user.short), timeout_s=5.0) as reward, pytest.raises(RewardError, match="1 values, got 0"):
+    with (
+        TimedReward(FunctionReward(user.short), timeout_s=5.0) as reward,
+        pytest.raises(RewardError, match="1 values, got 0"),
+    ):
         reward(["a"])
 
 
@@ -113,6 +120,6 @@ def test_limits_must_make_sense(user: ModuleType) -> None:
 
 def test_a_timed_reward_can_be_pickled_and_keeps_what_the_reward_says(user: ModuleType) -> None:
     reward = TimedReward(FunctionReward(user.work, unit="letters"), timeout_s=5.0)
-    again = pickle.loads(pickle.dumps(reward))
+    again = pickle.loads(pickle.dumps(reward))  # noqa: S301
     assert (again.name, again.unit, again.timeout_s) == ("work", "letters", 5.0)
     assert len(again([])) == 0 and not again._pool

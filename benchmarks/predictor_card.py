@@ -1,0 +1,125 @@
+"""Measure two learned predictors on promoters that neither was trained on, as their cards report it.
+
+    python benchmarks/predictor_card.py [--guide dna-expression] [--audit dna-expression-heldout]
+
+Test groups are the same for both (the splits share `split_seed` and `test_fraction`). Figures: Pearson r of
+the ensemble's mean with a 95 % interval (bootstrap over groups, since near-copies are not independent), by
+library and medium; the same for each predictor over everything it has not seen (test groups and the other
+half), where natural groups are more; the correlation of the two predictors' errors; how well the ensembles'
+standard deviation ranks errors; and the time of a forward pass. The output is Markdown.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import yaml
+
+from gendesign.building import build
+from gendesign.codecs import SequenceCodec
+from gendesign.data import SequenceDataModule
+from gendesign.rewards import Predictor, load_predictor
+
+DRAWS = 2000
+CONFIGS = {"guide": "configs/train/dna_expression.yaml", "audit": "configs/train/dna_expression_heldout.yaml"}
+
+
+def data_module(config: str) -> SequenceDataModule:
+    """The data module of a training config."""
+    with open(config) as handle:
+        arguments = dict(yaml.safe_load(handle)["data"]["init_args"])
+    codec = build(arguments.pop("codec"), kinds=(SequenceCodec,))
+    return SequenceDataModule(codec=codec, **arguments)
+
+
+@torch.no_grad()
+def predict(predictor: Predictor, data: SequenceDataModule) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over members, [rows, heads]."""
+    members = torch.cat(
+        [
+            predictor(predictor.codec.encode(data.sequences[i : i + 512]))
+            for i in range(0, len(data.sequences), 512)
+        ],
+        dim=1,
+    ).double()
+    return members.mean(0).numpy(), members.std(0).numpy()
+
+
+def interval(statistic: Callable[[np.ndarray], float], groups: np.ndarray, rng: np.random.Generator) -> str:
+    """The statistic of all rows, with its 95 % interval over resampled groups."""
+    rows = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    drawn = [
+        statistic(np.concatenate([rows[g] for g in rng.integers(len(rows), size=len(rows))]))
+        for _ in range(DRAWS)
+    ]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return f"{statistic(np.arange(len(groups))):.3f} ({low:.3f} to {high:.3f})"
+
+
+def pearson(a: np.ndarray, b: np.ndarray) -> Callable[[np.ndarray], float]:
+    """Pearson r as a function of the chosen rows."""
+    return lambda rows: float(np.corrcoef(a[rows], b[rows])[0, 1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--guide", default="dna-expression", help="name or folder")
+    parser.add_argument("--audit", default="dna-expression-heldout", help="name or folder")
+    options = parser.parse_args()
+    rng = np.random.default_rng(0)
+    data = {role: data_module(config) for role, config in CONFIGS.items()}
+    predictors = {role: load_predictor(getattr(options, role)) for role in CONFIGS}
+    found = {role: predict(predictors[role], data[role]) for role in CONFIGS}
+    table = data["guide"]
+    library, group, targets = (
+        np.array(table.column("library")),
+        np.array(table.column("group")),
+        table.targets,
+    )
+    test = np.zeros(len(library), dtype=bool)
+    test[table.indices("test")] = True
+    assert set(table.indices("test")) == set(data["audit"].indices("test"))
+    unseen = {}
+    for role in CONFIGS:
+        unseen[role] = np.ones(len(library), dtype=bool)
+        unseen[role][np.concatenate([data[role].indices("train"), data[role].indices("val")])] = False
+
+    print(
+        "| predictor | rows | library | medium | rows (groups) | Pearson r (95 % interval) | error vs std, Spearman |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for role in CONFIGS:
+        mean, std = found[role]
+        for which, mask in (("test", test), ("all unseen", unseen[role])):
+            for name in ("random", "native"):
+                for head, medium in enumerate(predictors[role].heads):
+                    rows = np.flatnonzero(mask & (library == name) & np.isfinite(targets[:, head]))
+                    truth, value = targets[rows, head], mean[rows, head]
+                    r = interval(pearson(value, truth), group[rows], rng)
+                    ranks = [np.argsort(np.argsort(v)) for v in (np.abs(value - truth), std[rows, head])]
+                    print(
+                        f"| {role} | {which} | {name} | {medium} | {len(rows)} ({len(set(group[rows]))}) | {r} "
+                        f"| {np.corrcoef(*ranks)[0, 1]:.2f} |"
+                    )
+    print("\n| errors of guide and audit, test groups | medium | correlation (95 % interval) |")
+    print("|---|---|---|")
+    for name in ("random", "native"):
+        for head, medium in enumerate(predictors["guide"].heads):
+            rows = np.flatnonzero(test & (library == name) & np.isfinite(targets[:, head]))
+            errors = [found[role][0][rows, head] - targets[rows, head] for role in CONFIGS]
+            print(f"| {name} | {medium} | {interval(pearson(*errors), group[rows], rng)} |")
+    x = predictors["guide"].codec.encode(table.sequences[:640])
+    for role in CONFIGS:
+        with torch.no_grad():
+            predictors[role](x)
+            start = time.perf_counter()
+            predictors[role](x)
+        print(
+            f"\n{role}: {time.perf_counter() - start:.2f} s for 640 sequences with {torch.get_num_threads()} threads"
+        )
+
+
+if __name__ == "__main__":
+    main()
