@@ -299,7 +299,7 @@ class StudentTransition(Transition):
         safe = torch.where(scale2 > 0, scale2, torch.ones_like(scale2)).sqrt()
         return self.loc + torch.where(scale2 > 0, safe, 0.0)[:, None] * noise
 
-    def log_prob(self, x_s: Float[Tensor, "B N"]) -> Float[Tensor, " B"]:
+    def log_prob(self, x_s: Float[Tensor, "*M B N"]) -> Float[Tensor, "*M B"]:
         """Log p(x_s | x_t) in nats; the deterministic step to s = 0 has none.
 
         Raises:
