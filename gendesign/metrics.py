@@ -139,17 +139,20 @@ def longest_run(designs: Sequence[str]) -> NDArray[np.int64]:
 
 
 def percentile_of(values: Floats, quantiles: Floats) -> Floats:
-    """Percentile of values in a population known by its quantiles, linear between them.
+    """How much of a population lies below values, from its quantiles, linear between them.
 
     Args:
         values: any shape; NaN stays NaN.
         quantiles: the population's values at percentiles 0, 1, ..., 100, shape [101].
 
     Returns:
-        percentiles in [0, 100], shape of `values`: the fraction of the population below, in per cent.
+        percentiles in [0, 100], shape of `values`: the part of the population that is smaller, in per cent. A
+        value that much of the population shares is not above those who share it.
     """
     values = np.asarray(values, dtype=np.float64)
-    below = np.interp(values, quantiles, PERCENTILES)
+    first, after = (np.searchsorted(quantiles, values, side=side) for side in ("left", "right"))
+    shared = after - first > 1
+    below = np.where(shared, np.minimum(first, 100), np.interp(values, quantiles, PERCENTILES))
     return np.where(np.isnan(values), np.nan, below)
 
 

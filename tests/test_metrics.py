@@ -159,9 +159,9 @@ def test_edge_cases_of_sets():
 
 def test_edit_distances_of_a_plate_are_fast():
     designs = random_designs(64, 60, 80)
-    start = time.perf_counter()
+    start = time.process_time()
     metrics.pairwise_distance(designs)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 # ---------------------------------------------------------------- percentiles and intervals
@@ -173,6 +173,14 @@ def test_percentiles():
     values = np.array([-9, -1.5, 0.3, 9, np.nan])
     expected = [0, 100 * (population < -1.5).mean(), 100 * (population < 0.3).mean(), 100, np.nan]
     np.testing.assert_allclose(metrics.percentile_of(values, quantiles), expected, atol=0.05)
+
+
+def test_percentiles_of_shared_values():
+    quantiles = np.percentile([-2.0] * 10 + [0.0] * 60 + [1.0] * 30, metrics.PERCENTILES)
+    values = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0])
+    got = metrics.percentile_of(values, quantiles)
+    assert got[[0, 1, 5]].tolist() == [0, 0, 100]
+    np.testing.assert_allclose(got[2:5], [10, 10, 70], atol=1.5)  # not the 70 and 100 of those who share it
 
 
 def test_bootstrap_interval_covers():

@@ -108,13 +108,14 @@ def _headline(run: "DesignSet", sets: list[Shown], guide: Role | None, heldout: 
         return Markup("{} designs were drawn; no reward was given to score them.").format(num)
     scored = int(np.isfinite(sets[-1].values((guide or heldout).name)).sum())  # type: ignore[union-attr]
     parts = []
-    for role, by in ((heldout, "by a held-out predictor that steering never saw"), (guide, "by its guide")):
+    for role, by in ((heldout, "by a held-out score that steering never saw"), (guide, "by its guide")):
         if role is None or not np.isfinite(median(sets[-1].values(role.name))):
             continue
         now, before, aside = median(sets[-1].values(role.name)), median(sets[0].values(role.name)), []
         if role.natural is not None:
             share = float(metrics.percentile_of(np.array(now), role.natural))
-            every = "every natural sequence" if share == 100 else f"{percent(share)} of natural sequences"
+            every = f"{percent(min(share, 99.9))} of natural sequences"
+            every = "every natural sequence" if now > role.natural[100] else every
             aside.append(f"above {every}")
         if len(sets) == 2 and np.isfinite(before):
             aside.append(f"unsteered: {number(before, role.decimals)}")
@@ -198,10 +199,11 @@ def _rewards(sets: list[Shown], roles: list[Role]) -> dict[str, Any]:
         panels.append((f"{title}: {role.name}", Markup(svg)))
         rows: list[tuple[str, str, float | None, Floats]] = []
         if role.natural is not None:
-            rows.append(("Natural", "natural", 1.0, role.natural[[50, 25, 75, 100]]))
+            top = 1.0 if role.natural[100] > role.natural[99] else 0.0
+            rows.append(("Natural", "natural", top, role.natural[[50, 25, 75, 100]]))
         for one, values in scored:
             if len(values):
-                share = None if role.natural is None else float((values >= role.natural[99]).mean() * 100)
+                share = None if role.natural is None else float((values > role.natural[99]).mean() * 100)
                 rows.append((one.label, one.colour, share, np.quantile(values, [0.5, 0.25, 0.75, 1.0])))
         blocks.append((f"{title}: {role.name}", role.decimals, rows))
     return {

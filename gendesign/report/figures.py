@@ -256,7 +256,7 @@ def word_panel(
         ax.set_yscale("log")
         for one in sets:
             _points(ax, one, x, np.maximum(100 * one.values, floor), size=20)
-        ends = [floor * 0.85, 100 * float(everything.max()) * 1.25]
+        ends = [floor * 0.75, 100 * float(everything.max()) * 1.25]
         ax.plot(ends, ends, color=PALETTE["natural"], linewidth=1.1, dashes=_DASHES)
         _name_words(ax, words, x, np.maximum(100 * sets[-1].values, floor), ends)
         for axis, limit in ((ax.xaxis, ax.set_xlim), (ax.yaxis, ax.set_ylim)):
