@@ -3,7 +3,7 @@
     gendesign design reward=dna-expression steering=svdd steering.candidates=20 num_designs=64 out=outputs/run1
 
 A wrong word ends in one line on standard error and exit code 2; Ctrl-C in one line and 130. The verbs' work is in
-`gendesign.verbs`, imported when one is called, so that `--help` is quick.
+`gendesign.verbs` and `gendesign.fetch`, imported when one is called, so that `--help` is quick.
 """
 
 import argparse
@@ -152,6 +152,10 @@ def _run(words: list[str]) -> None:
     else:
         if getattr(arguments, "trust", None) and os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())  # a trusted package may lie where the user stands
+        if arguments.verb == "data":
+            from gendesign.fetch import data_verb
+
+            return data_verb(arguments)
         from gendesign import verbs
 
         getattr(verbs, f"{arguments.verb}_verb")(arguments)

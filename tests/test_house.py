@@ -39,6 +39,12 @@ def test_nothing_heavy_is_imported_early(code: str) -> None:
     assert not heavy & imported(code)
 
 
+def test_tables_are_listed_without_torch() -> None:
+    assert not {"torch", "lightning", "hydra"} & imported(
+        "import gendesign.cli; gendesign.cli.main(['data', 'list'])"
+    )
+
+
 def test_rewards_and_runs_do_not_import_what_they_may_not_use() -> None:
     assert not {"Bio", "hydra", "logomaker"} & imported("import gendesign.run")
 
