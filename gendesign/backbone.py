@@ -234,6 +234,8 @@ class Backbone(Configurable, LightningModule):
             "denoiser": describe(self.denoiser),
             "training": dict(training) if training is not None else self.provenance.get("training", {}),
         }
+        if "init" in self.provenance:  # what the weights were continued from
+            config["init"] = self.provenance["init"]
         write_pretrained(folder, config, self.denoiser.state_dict())
 
     def load_weights(self, source: Backbone) -> None:
@@ -243,7 +245,7 @@ class Backbone(Configurable, LightningModule):
             CheckpointError: the networks differ.
         """
         _load_weights(self.denoiser, source.denoiser.state_dict(), str(source.folder or "the given backbone"))
-        self.provenance["init"] = source.provenance
+        self.provenance["init"] = {key: source.provenance.get(key) for key in ("name", "weights_sha256")}
 
 
 def load_backbone(

@@ -1,5 +1,7 @@
 """The training verbs as a user gives them: fit, resume, validate, test, --init, and one line for every mistake."""
 
+import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,11 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 RUN = Path("runs/dna-yeast-promoter")
 
 
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
 def test_fit_writes_everything_and_resumes_validates_and_tests(
     config: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -56,31 +63,43 @@ def test_fit_writes_everything_and_resumes_validates_and_tests(
     curves = "".join(path.read_text() for path in sorted(RUN.glob("csv/*/metrics.csv")))
     assert "train_bits" in curves and "val_bits" in curves and "lr-AdamW" in curves
     assert list(RUN.glob("tensorboard/*/events*"))
-    assert main(["validate", "--config", str(config)]) == 0
+    capsys.readouterr()
+    assert (
+        main(["validate", "--config", str(config)]) == 0
+    )  # of the checkpoint, with the average that it holds
+    shown = re.search(r"val_bits\W+([\d.]+)", capsys.readouterr().out)
+    validated = [
+        row["val_bits"]
+        for path in RUN.glob("csv/*/metrics.csv")
+        for row in read_rows(path)
+        if row["step"] == "5"
+    ]
+    assert shown is not None and float(shown[1]) == pytest.approx(float("".join(validated)), abs=1e-6)
     assert main(["test", "--config", str(config), "--init", str(RUN / "pretrained")]) == 0
     assert "test_bits" in capsys.readouterr().out
 
 
-def test_fit_continues_pretrained_weights(config: Path, tmp_path: Path) -> None:
+def test_fit_continues_pretrained_weights(config: Path) -> None:
     main(["fit", "--config", str(config), "--trainer.max_steps", "3"])
-    (tmp_path / "own").mkdir()
-    arguments = ["--config", str(config), "--init", str(RUN / "pretrained"), "--ckpt_path", "null"]
-    main(
-        [
-            "fit",
-            *arguments,
-            "--trainer.max_steps",
-            "1",
-            "--trainer.val_check_interval",
-            "1",
-            "--model.init_args.lr",
-            "1e-9",
-        ]
-    )
-    before = load_backbone(RUN / "pretrained")
-    assert before.provenance["training"]["step"] == 1  # exported again, of a run that began from it
+    first = load_backbone(RUN / "pretrained")
+    begin = ["--config", str(config), "--init", str(RUN / "pretrained"), "--ckpt_path", "null"]
+    one_step = [
+        "--trainer.max_steps",
+        "1",
+        "--trainer.val_check_interval",
+        "1",
+        "--model.init_args.lr",
+        "1e-9",
+    ]
+    main(["fit", *begin, *one_step])
+    second = load_backbone(RUN / "pretrained")
+    assert second.provenance["training"]["step"] == 1
+    begun = yaml.safe_load((RUN / "pretrained" / "config.yaml").read_text())["init"]
+    assert begun["weights_sha256"] == first.provenance["weights_sha256"]
+    for name, weight in first.named_parameters():
+        torch.testing.assert_close(second.get_parameter(name), weight, atol=1e-6, rtol=0)
     with pytest.raises(CheckpointError, match="do not fit the network"):
-        main(["fit", *arguments, "--model.init_args.denoiser.init_args.width", "16"])
+        main(["fit", *begin, "--model.init_args.denoiser.init_args.width", "16"])
     with pytest.raises(CheckpointError, match="no backbone 'nowhere'"):
         main(["fit", "--config", str(config), "--init", "nowhere"])
 
