@@ -181,7 +181,7 @@ def _rewards(sets: list[Shown], roles: list[Role]) -> dict[str, Any]:
         alike = [other for other in roles if other.unit == role.unit]
         limits = _limits(
             [one.values(other.name) for one in sets for other in alike]
-            + [other.natural[[0, 99]] for other in alike if other.natural is not None]
+            + [other.natural[[1, 99]] for other in alike if other.natural is not None]
         )
         if limits is None:
             continue
