@@ -121,7 +121,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None, help="default: into the backbone's folder")
     arguments = parser.parse_args()
     backbone = load_backbone(arguments.backbone)
-    data = build(yaml.safe_load(arguments.config.read_text())["data"], kinds=(SequenceDataModule, SequenceCodec))
+    data = build(
+        yaml.safe_load(arguments.config.read_text())["data"], kinds=(SequenceDataModule, SequenceCodec)
+    )
     out = arguments.out or (backbone.folder or Path()) / "reference.safetensors"
     reference = reference_of(
         backbone,
