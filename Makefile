@@ -13,7 +13,7 @@ PY := $(BIN)/python
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
   command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
   && { command -v $$p; break; }; done)
-PIP := $(PY) -m pip --disable-pip-version-check -q install -c constraints.txt
+PIP := $(PY) -m pip --disable-pip-version-check -qq install --no-compile -c constraints.txt
 # Without an NVIDIA GPU, PyTorch's own index has a build some gigabytes smaller; it is used if it answers.
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
@@ -22,7 +22,7 @@ help:
 
 $(VENV)/.created:
 	@test -n "$(PYTHON)" || { echo "gendesign needs Python 3.11 or newer (with venv); python3 here is: $$(python3 --version 2>&1). Install one, or: make PYTHON=/path/to/python3.12" >&2; exit 2; }
-	@echo "setting up $(VENV) with $(PYTHON)"
+	@echo "setting up $(VENV) with $(PYTHON); about 1.5 GB to install"
 	@"$(PYTHON)" -m venv $(VENV)
 	@if [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null 2>&1 \
 	  && $(PY) -c 'import urllib.request as u; u.urlopen("$(CPU_INDEX)/torch/", timeout=5)' 2>/dev/null; then \
