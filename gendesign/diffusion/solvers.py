@@ -1,9 +1,9 @@
 """Solvers: steps that are not one transition of one prediction.
 
 Euler and Heun integrate the probability-flow equation dx/dsigma = (x - x_hat_0(x, sigma)) / sigma, which is the same at
-every augmented dimension D (through r = sigma sqrt(D)). `Churn` first raises the noise a little, then takes a Heun step.
+every augmented dimension D (through r = sigma sqrt(D)). `Churn` first raises the noise, then takes a Heun step.
 
-Karras et al. 2022, Elucidating the Design Space of Diffusion-Based Generative Models, arXiv 2206.00364, algorithms 1, 2.
+Karras et al. 2022, Elucidating the Design Space of Diffusion-Based Generative Models, arXiv 2206.00364.
 Xu et al. 2023, PFGM++, arXiv 2302.04265.
 """
 
