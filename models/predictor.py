@@ -47,6 +47,13 @@ class SequencePredictor(Configurable, nn.Module):
             ConfigError: `x` is not [batch, length, num_letters].
         """
 
+    def check(self, x: Tensor) -> None:
+        """Raise ConfigError unless `x` is [batch, length, num_letters]."""
+        if x.ndim != 3 or x.shape[1:] != (self.length, self.num_letters):
+            raise ConfigError(
+                f"expected one-hots [batch, {self.length}, {self.num_letters}], got {list(x.shape)}"
+            )
+
 
 class ConvPredictor(SequencePredictor):
     """Convolutional network with dense layers on top.
@@ -89,31 +96,19 @@ class ConvPredictor(SequencePredictor):
         self.num_letters = whole("num_letters", num_letters)
         self.length = whole("length", length)
         self.num_targets = whole("num_targets", num_targets)
-        if whole("stem_kernel", stem_kernel) % 2 == 0 or whole("kernel_size", kernel_size) % 2 == 0:
-            raise ConfigError(f"stem_kernel and kernel_size must be odd; got {stem_kernel} and {kernel_size}")
+        _check_odd(stem_kernel=stem_kernel, kernel_size=kernel_size)
         if not 1 <= whole("poolings", poolings) <= whole("depth", depth) + 1:
             raise ConfigError(f"poolings must be 1 to depth + 1; got {poolings} with depth {depth}")
-        if not 0 <= finite("dropout", dropout) < 1:
-            raise ConfigError(f"dropout must be in [0, 1); got {dropout}")
+        _check_dropout(dropout)
         self.poolings = poolings
-        self.stem = nn.Conv1d(num_letters, width, stem_kernel, padding=stem_kernel // 2)
+        self.stem = _Stem(num_letters, width, stem_kernel, both_strands)
         self.blocks = nn.ModuleList(_Block(width, kernel_size, dropout / 2) for _ in range(depth))
-        self.both_strands = both_strands
         positions = -(-length // 2**poolings)
-        self.dense = nn.Sequential(
-            nn.Dropout(dropout),
-            nn.Linear(width * positions, hidden),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, num_targets),
-        )
+        self.dense = _dense(width * positions, hidden, num_targets, dropout)
 
     def forward(self, x: Float[Tensor, "B L A"]) -> Float[Tensor, "B n"]:
-        if x.ndim != 3 or x.shape[1:] != (self.length, self.num_letters):
-            raise ConfigError(
-                f"expected one-hots [batch, {self.length}, {self.num_letters}], got {list(x.shape)}"
-            )
-        h = _halve(functional.gelu(self._detect(x.transpose(1, 2))))
+        self.check(x)
+        h = _halve(functional.gelu(self.stem(x.transpose(1, 2))))
         for i, block in enumerate(self.blocks):
             h = block(h)
             if i + 1 < self.poolings:
@@ -121,13 +116,77 @@ class ConvPredictor(SequencePredictor):
         out: Tensor = self.dense(functional.gelu(h).flatten(1))
         return out
 
-    def _detect(self, x: Float[Tensor, "B A L"]) -> Float[Tensor, "B C L"]:
-        """The stem: how well each kernel matches at each position, on the better strand if on both."""
-        forward = self.stem(x)
+
+class RecurrentPredictor(SequencePredictor):
+    """Motif detectors, then a recurrent network in both directions, then its mean and maximum over positions.
+
+    It reads motifs in their order, with little regard to where they lie: other strengths and other errors than
+    `ConvPredictor`, which is what an auditing reward is for.
+
+    Args:
+        num_letters: A, letters of the alphabet.
+        length: L, positions of the longest sequence.
+        num_targets: n, numbers predicted at once.
+        width: motif detectors.
+        stem_kernel: odd width of the first convolution, in positions.
+        both_strands: as in `ConvPredictor`.
+        pooling: positions that are pooled into one before the recurrent network.
+        hidden: state of the recurrent network in each direction, and width of the dense layer.
+        dropout: probability of zeroing a dense input in training (inputs of the recurrent network: half of it).
+
+    Raises:
+        ConfigError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        num_letters: int,
+        length: int,
+        num_targets: int,
+        *,
+        width: int = 128,
+        stem_kernel: int = 13,
+        both_strands: bool = False,
+        pooling: int = 4,
+        hidden: int = 48,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.num_letters = whole("num_letters", num_letters)
+        self.length = whole("length", length)
+        self.num_targets = whole("num_targets", num_targets)
+        width, hidden = whole("width", width), whole("hidden", hidden)
+        _check_odd(stem_kernel=stem_kernel)
+        _check_dropout(dropout)
+        self.pooling = whole("pooling", pooling)
+        self.stem = _Stem(num_letters, width, stem_kernel, both_strands)
+        self.dropout = nn.Dropout(dropout / 2)
+        self.recurrent = nn.GRU(width, hidden, bidirectional=True, batch_first=True)
+        self.dense = _dense(4 * hidden, hidden, num_targets, dropout)
+
+    def forward(self, x: Float[Tensor, "B L A"]) -> Float[Tensor, "B n"]:
+        self.check(x)
+        h = functional.gelu(self.stem(x.transpose(1, 2)))
+        h = functional.max_pool1d(h, self.pooling, ceil_mode=True)
+        states, _ = self.recurrent(self.dropout(h).transpose(1, 2))
+        out: Tensor = self.dense(torch.cat([states.mean(1), states.amax(1)], dim=1))
+        return out
+
+
+class _Stem(nn.Module):
+    """How well each kernel matches at each position, on the better strand if it may look at both."""
+
+    def __init__(self, num_letters: int, width: int, kernel_size: int, both_strands: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(num_letters, width, kernel_size, padding=kernel_size // 2)
+        self.both_strands = both_strands
+
+    def forward(self, x: Float[Tensor, "B A L"]) -> Float[Tensor, "B C L"]:
+        forward: Tensor = self.conv(x)
         if not self.both_strands:
             return forward
-        kernels, padding = self.stem.weight.flip(1, 2), self.stem.kernel_size[0] // 2
-        return torch.maximum(forward, functional.conv1d(x, kernels, self.stem.bias, padding=padding))
+        kernels, padding = self.conv.weight.flip(1, 2), self.conv.kernel_size[0] // 2
+        return torch.maximum(forward, functional.conv1d(x, kernels, self.conv.bias, padding=padding))
 
 
 class _Block(nn.Module):
@@ -148,3 +207,19 @@ class _Block(nn.Module):
 
 def _halve(h: Float[Tensor, "B C P"]) -> Float[Tensor, "B C Q"]:
     return functional.max_pool1d(h, 2, ceil_mode=True)
+
+
+def _dense(inputs: int, hidden: int, outputs: int, dropout: float) -> nn.Sequential:
+    drop = nn.Dropout(dropout)
+    return nn.Sequential(drop, nn.Linear(inputs, hidden), nn.GELU(), drop, nn.Linear(hidden, outputs))
+
+
+def _check_odd(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if whole(name, size) % 2 == 0:
+            raise ConfigError(f"{name} must be odd; got {size}")
+
+
+def _check_dropout(dropout: float) -> None:
+    if not 0 <= finite("dropout", dropout) < 1:
+        raise ConfigError(f"dropout must be in [0, 1); got {dropout}")

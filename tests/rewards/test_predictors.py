@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 from gendesign.codecs import DNACodec
 from gendesign.data import SequenceDataModule
 from gendesign.errors import CheckpointError, ConfigError, TrustError, UnsupportedError
-from gendesign.models.predictor import ConvPredictor
+from gendesign.models.predictor import ConvPredictor, RecurrentPredictor
 from gendesign.rewards import Difference, PredictedReward, Predictor, Status, load_predictor, load_reward
 
 SMALL = {
@@ -250,18 +250,43 @@ def test_networks_out_of_range_are_refused(change: dict[str, Any], message: str)
         ConvPredictor(4, 12, 2, **(SMALL | change))
 
 
-def test_kernels_of_both_strands_give_a_sequence_and_its_reverse_complement_the_same_detections() -> None:
-    x = torch.nn.functional.one_hot(
-        torch.randint(4, (3, 12), generator=torch.Generator().manual_seed(0)), 4
-    ).float()
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stem_kernel": 4}, "odd"),
+        ({"pooling": 0}, "pooling"),
+        ({"dropout": -0.1}, "dropout"),
+        ({"hidden": 0}, "hidden"),
+    ],
+)
+def test_recurrent_networks_out_of_range_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        RecurrentPredictor(4, 12, 2, **change)
+
+
+def test_kernels_of_both_strands_detect_the_same_in_a_sequence_and_its_reverse_complement() -> None:
+    x = torch.nn.functional.one_hot(torch.randint(4, (3, 12), generator=torch.Generator().manual_seed(0)), 4)
+    x = x.float().transpose(1, 2)
     rc = x.flip(1, 2)
-    both, one = (ConvPredictor(4, 12, 2, **SMALL, both_strands=strands) for strands in (True, False))
-    torch.testing.assert_close(both._detect(x.transpose(1, 2)), both._detect(rc.transpose(1, 2)).flip(2))
-    assert not torch.allclose(one._detect(x.transpose(1, 2)), one._detect(rc.transpose(1, 2)).flip(2))
+    both, one = (ConvPredictor(4, 12, 2, **SMALL, both_strands=strands).stem for strands in (True, False))
+    torch.testing.assert_close(both(x), both(rc).flip(2))
+    assert not torch.allclose(one(x), one(rc).flip(2))
+
+
+@pytest.mark.parametrize(
+    "network", [ConvPredictor(4, 12, 2, **SMALL), RecurrentPredictor(4, 12, 2, width=8, hidden=6)]
+)
+def test_networks_have_gradients_everywhere(network: torch.nn.Module) -> None:
+    x = torch.rand(3, 12, 4, requires_grad=True)
+    out = network(x)
+    assert out.shape == (3, 2)
+    out.square().sum().backward()
+    assert x.grad is not None and x.grad.isfinite().all()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+    with pytest.raises(ConfigError, match=r"\[batch, 12, 4\], got \[3, 11, 4\]"):
+        network(x[:, 1:])
 
 
 def test_a_network_that_does_not_fit_codec_and_heads_is_refused() -> None:
     with pytest.raises(ConfigError, match="12 x 4 and predicts 2"):
         Predictor(DNACodec(11), ConvPredictor(4, 12, 2, **SMALL), heads=["a", "b"])
-    with pytest.raises(ConfigError, match=r"\[batch, 12, 4\]"):
-        ConvPredictor(4, 12, 2, **SMALL)(torch.zeros(1, 11, 4))
