@@ -119,6 +119,7 @@ def test_a_saved_backbone_comes_back_the_same(folder: Path) -> None:
     assert isinstance(again.process, MaskedDiffusion)
     assert isinstance(again.process.schedule, Cosine) and isinstance(again.process.unmasking, FirstHitting)
     assert not again.training and not any(p.requires_grad for p in again.parameters())
+    assert (folder / "model.safetensors").stat().st_mode & 0o444 == 0o444  # also for other users
     assert again.reference is None and again.provenance["name"] == str(folder)
 
 
