@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gendesign.building import finite
 from gendesign.errors import ConfigError
+from gendesign.training_table import describe_training
 
 log = logging.getLogger(__name__)
 
@@ -161,11 +162,15 @@ class ExportPretrained(Callback):
         if save is None:
             raise ConfigError(f"{type(module).__name__} has no save_pretrained; remove ExportPretrained")
         average = next((callback for callback in trainer.callbacks if isinstance(callback, EMA)), None)  # type: ignore[attr-defined]
+        training: dict[str, Any] = {"step": trainer.global_step, **figures}
+        data = describe_training(getattr(trainer, "datamodule", None))
+        if data:
+            training["data"] = data
         if average is None:
-            save(self.folder, training={"step": trainer.global_step, **figures})
+            save(self.folder, training=training)
         else:
             with average.applied(module):
-                save(self.folder, training={"step": trainer.global_step, "ema": average.decay, **figures})
+                save(self.folder, training={"ema": average.decay, **training})
         log.info("exported step %d to %s", trainer.global_step, self.folder)
 
 

@@ -1,9 +1,9 @@
 """What a report compares designs with, so that no data set is needed at run time.
 
-One file beside the backbone's weights, `reference.safetensors`, holds: the training sequences (bits packed,
-2 bits a base), from which copied stretches and distances are found; word spectra of the natural sequences
-and of those with the highest reward; quantiles of the rewards and of the naturalness of natural sequences.
-Whoever publishes the file publishes the training sequences in it.
+One file beside the backbone's weights, `reference.safetensors`, holds: hashes of the training sequences' words,
+by which copied stretches are found; word spectra of the natural sequences and of those with the highest reward,
+and how much small natural sets correlate with them; quantiles of the rewards and of the naturalness of natural
+sequences; a few facts of the natural set. It holds no sequence.
 """
 
 import json
@@ -11,37 +11,37 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gendesign.distances import nearest_distance
 from gendesign.errors import CheckpointError, DesignError, OutputError
-from gendesign.kmers import (
-    Floats,
-    copied_fraction,
-    encode_letters,
-    hash_kmers,
-    longest_copied,
-)
+from gendesign.kmers import Floats, copied_fraction, encode_letters, longest_copied
 
-_FORMAT, _VERSION = "gendesign-reference", "1"
+_FORMAT, _VERSION = "gendesign-reference", "2"
 PERCENTILES = np.arange(101.0)
 """The percentiles at which quantiles are kept."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Natural sequences and their figures, as reports need them.
+    """Figures of natural sequences, as reports need them.
 
     Args:
         alphabet: letters, in the order of the spectra.
-        training: digits of the training sequences, shape [N, L], len(alphabet) after a sequence's end.
-        natural: rows of `training` that count as the natural set, one a gene (group), shape [G].
+        hashes: sorted distinct hashes (`hash_kmers`) of the training sequences' words, shape [N]. A word that
+            training does not hold is taken for one that it holds with probability N / 2^32, 0.00024 for a
+            million words; a design's stretch grows by a letter as rarely.
         spectra: word length -> frequencies over the natural set.
         top_spectra: word length -> frequencies over natural sequences with the highest reward.
         half_correlation: word length -> correlation of the spectra of two random halves of the natural set.
+        expected_sizes: rising numbers of sequences n, shape [G].
+        expected: (kind, word length) -> mean correlation of n random natural sequences with the spectrum, shape
+            [G]; kind is "natural" for `spectra`, "top" for `top_spectra`.
+        natural_facts: of the natural set: num, distinct (sequences), mean_distance (pairs, a fraction), gc (a
+            fraction), median_run and longest_run (letters); those unknown are absent.
         reward_quantiles: reward name -> values at percentiles 0..100 of natural sequences, in the reward's unit.
         naturalness: the same of the log-likelihood bound of unseen natural sequences, in nats a token, or None.
         notes: what was measured over what, in sentences; `top` says what the top sequences are.
@@ -49,32 +49,41 @@ class Reference:
     """
 
     alphabet: str
-    training: NDArray[np.uint8]
-    natural: NDArray[np.int32]
+    hashes: NDArray[np.uint32]
     spectra: Mapping[int, Floats] = field(default_factory=dict)
     top_spectra: Mapping[int, Floats] = field(default_factory=dict)
     half_correlation: Mapping[int, float] = field(default_factory=dict)
+    expected_sizes: Floats = field(default_factory=lambda: np.empty(0))
+    expected: Mapping[tuple[str, int], Floats] = field(default_factory=dict)
+    natural_facts: Mapping[str, float] = field(default_factory=dict)
     reward_quantiles: Mapping[str, Floats] = field(default_factory=dict)
     naturalness: Floats | None = None
     notes: Mapping[str, str] = field(default_factory=dict)
     word: int = 16
 
-    @cached_property
-    def hashes(self) -> NDArray[np.uint32]:
-        """Sorted hashes of the training sequences' words."""
-        return hash_kmers(self.sequences(np.arange(len(self.training))), self.word, self.alphabet)
+    def expected_correlation(self, kind: str, k: int, n: int) -> float:
+        """Mean correlation of n random natural sequences with a spectrum: what natural ones of that number reach.
 
-    def sequences(self, rows: NDArray[np.integer]) -> list[str]:
-        """The training sequences of these rows."""
-        letters = np.frombuffer((self.alphabet + "\0").encode("latin-1"), dtype=np.uint8)
-        length = self.training.shape[1]
-        joined = letters[self.training[rows]].tobytes().decode("latin-1")
-        return [joined[start : start + length].rstrip("\0") for start in range(0, len(rows) * length, length)]
+        Measured at `expected_sizes` and linear in log n between them; beyond their ends, the value at the end.
 
-    def sample(self, num: int, *, seed: int = 0) -> list[str]:
-        """Natural sequences drawn without replacement, at most as many as there are."""
-        rows = np.random.default_rng(seed).permutation(self.natural)[:num]
-        return self.sequences(rows)
+        Args:
+            kind: "natural" or "top".
+            k: word length.
+            n: number of sequences, at least 1.
+
+        Returns:
+            the correlation, NaN where it was not measured.
+
+        Raises:
+            DesignError: n is below 1.
+        """
+        if n < 1:
+            raise DesignError(f"a correlation is expected of at least 1 sequence, but came n={n}")
+        values = self.expected.get((kind, k), np.empty(0))
+        known = np.isfinite(values)
+        if not known.any():
+            return float("nan")
+        return float(np.interp(np.log(n), np.log(self.expected_sizes[known]), values[known]))
 
     def save(self, path: str | Path) -> None:
         """Write the file whole or not at all.
@@ -84,14 +93,15 @@ class Reference:
         """
         from safetensors.numpy import save
 
-        bits = max(1, int(self.training.max(initial=1)).bit_length())  # one more where sequences are padded
-        planes = (self.training[..., None] >> np.arange(bits, dtype=np.uint8)) & 1
         tensors: dict[str, NDArray] = {
-            "training": np.packbits(planes.astype(bool).reshape(-1)),
-            "natural": np.ascontiguousarray(self.natural, dtype=np.int32),
+            "hashes": np.ascontiguousarray(self.hashes, dtype=np.uint32),
+            "expected_sizes": self.expected_sizes.astype(np.float64),
         }
         tensors |= {f"spectrum/{k}": values.astype(np.float32) for k, values in self.spectra.items()}
         tensors |= {f"top_spectrum/{k}": values.astype(np.float32) for k, values in self.top_spectra.items()}
+        tensors |= {
+            f"expected/{kind}/{k}": values.astype(np.float64) for (kind, k), values in self.expected.items()
+        }
         tensors |= {
             f"reward/{name}": values.astype(np.float64) for name, values in self.reward_quantiles.items()
         }
@@ -101,8 +111,8 @@ class Reference:
             "format": _FORMAT,
             "version": _VERSION,
             "alphabet": self.alphabet,
-            "shape": json.dumps([*self.training.shape, bits]),
             "half_correlation": json.dumps({str(k): r for k, r in self.half_correlation.items()}),
+            "natural_facts": json.dumps(dict(self.natural_facts)),
             "notes": json.dumps(dict(self.notes)),
             "word": str(self.word),
         }
@@ -144,22 +154,18 @@ class Reference:
             )
         try:
             return cls(**_fields(head, tensors))
-        except (KeyError, ValueError, TypeError, DesignError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, DesignError) as error:
             raise CheckpointError(f"{path} is damaged ({type(error).__name__}: {error}): {again}") from error
 
 
 def _fields(head: dict[str, str], tensors: dict[str, NDArray]) -> dict:
     """Constructor arguments from a file's parts; KeyError or ValueError if they do not fit each other."""
-    alphabet = head["alphabet"]
+    alphabet, hashes, sizes = head["alphabet"], tensors["hashes"], tensors["expected_sizes"]
     encode_letters([], alphabet)
-    rows, length, bits = json.loads(head["shape"])
-    flat = np.unpackbits(tensors["training"], count=rows * length * bits).reshape(rows, length, bits)
-    training = (flat << np.arange(bits, dtype=np.uint8)).sum(-1, dtype=np.uint8)
-    natural = tensors["natural"]
-    if training.size and training.max() > len(alphabet):
-        raise ValueError("a letter beyond the alphabet")
-    if natural.size and not (0 <= natural.min() and natural.max() < rows):
-        raise ValueError("a natural sequence that is not there")
+    if hashes.dtype != np.uint32 or hashes.ndim != 1 or not np.all(hashes[1:] > hashes[:-1]):
+        raise ValueError("hashes that do not rise")
+    if sizes.ndim != 1 or not np.all(np.diff(sizes) > 0) or not np.all(sizes >= 1):
+        raise ValueError("numbers of sequences that do not rise")
 
     def part(prefix: str) -> dict[str, Floats]:
         return {
@@ -170,21 +176,29 @@ def _fields(head: dict[str, str], tensors: dict[str, NDArray]) -> dict:
 
     spectra = {int(k): values for k, values in part("spectrum/").items()}
     top = {int(k): values for k, values in part("top_spectrum/").items()}
+    expected = {}
+    for name, values in part("expected/").items():
+        kind, _, k = name.partition("/")
+        if values.shape != sizes.shape:
+            raise ValueError(f"{values.size} expected correlations for {sizes.size} numbers of sequences")
+        expected[kind, int(k)] = values
     rewards = part("reward/")
     naturalness = tensors.get("naturalness")
-    for k, values in [*spectra.items(), *top.items()]:
-        if values.shape != (len(alphabet) ** k,):
-            raise ValueError(f"a spectrum of {k}-letter words with {values.size} values")
+    for length, values in [*spectra.items(), *top.items()]:
+        if values.shape != (len(alphabet) ** length,):
+            raise ValueError(f"a spectrum of {length}-letter words with {values.size} values")
     for values in [*rewards.values(), *([] if naturalness is None else [naturalness])]:
         if values.shape != PERCENTILES.shape or not np.all(np.diff(values) >= 0):
             raise ValueError("quantiles that do not rise")
     return {
         "alphabet": alphabet,
-        "training": training,
-        "natural": natural,
+        "hashes": hashes,
         "spectra": spectra,
         "top_spectra": top,
         "half_correlation": {int(k): float(r) for k, r in json.loads(head["half_correlation"]).items()},
+        "expected_sizes": sizes,
+        "expected": expected,
+        "natural_facts": {name: float(value) for name, value in json.loads(head["natural_facts"]).items()},
         "reward_quantiles": rewards,
         "naturalness": naturalness,
         "notes": json.loads(head["notes"]),
@@ -192,44 +206,26 @@ def _fields(head: dict[str, str], tensors: dict[str, NDArray]) -> dict:
     }
 
 
-def novelty(designs: Sequence[str], reference: Reference) -> dict[str, Floats]:
+def novelty(
+    designs: Sequence[str], reference: Reference, *, training: Sequence[str] | None = None
+) -> dict[str, Floats]:
     """How far designs are from the training sequences.
 
     Args:
         designs: sequences.
-        reference: what the backbone was trained on.
+        reference: of the backbone.
+        training: the training sequences, where they are at hand.
 
     Returns:
         `longest_copied`: longest stretch that training may hold, in letters (an upper bound, 0 if shorter than
         `reference.word`); `copied_fraction`: fraction of words of that length that occur in training (NaN for
-        shorter designs); `nearest_distance`: smallest fraction of positions that differ from a training
-        sequence of equal length (NaN where there is none). Each of shape [len(designs)].
+        shorter designs); and, only with training sequences, `nearest_distance`: smallest fraction of positions
+        that differ from a training sequence of equal length (NaN where there is none). Each of shape
+        [len(designs)].
     """
-    k, alphabet = reference.word, reference.alphabet
-    return {
-        "longest_copied": longest_copied(designs, reference.hashes, k=k, alphabet=alphabet).astype(
-            np.float64
-        ),
-        "copied_fraction": copied_fraction(designs, reference.hashes, k=k, alphabet=alphabet),
-        "nearest_distance": _nearest_distance(designs, reference),
+    k, alphabet, hashes = reference.word, reference.alphabet, reference.hashes
+    found = {
+        "longest_copied": longest_copied(designs, hashes, k=k, alphabet=alphabet).astype(np.float64),
+        "copied_fraction": copied_fraction(designs, hashes, k=k, alphabet=alphabet),
     }
-
-
-def _nearest_distance(designs: Sequence[str], reference: Reference) -> Floats:
-    """Smallest normalised Hamming distance to a training sequence; one matrix product a block of rows."""
-    letters, length = len(reference.alphabet), reference.training.shape[1]
-    nearest = np.full(len(designs), np.nan)
-    mine = [i for i, design in enumerate(designs) if len(design) == length]
-    if not mine or not length:
-        return nearest
-    digits = encode_letters([designs[i] for i in mine], reference.alphabet)[1:].reshape(len(mine), length + 1)
-    eye = np.vstack([np.eye(letters, dtype=np.float32), np.zeros((256 - letters, letters), np.float32)])
-    mine_hot = eye[digits[:, :length]].reshape(len(mine), -1)
-    same = np.full(len(mine), -1.0)
-    for start in range(0, len(reference.training), 4096):
-        block = reference.training[start : start + 4096]
-        whole = block[(block < letters).all(1)]  # shorter sequences have no Hamming distance to these
-        if len(whole):
-            same = np.maximum(same, (mine_hot @ eye[whole].reshape(len(whole), -1).T).max(1))
-    nearest[mine] = np.where(same >= 0, 1.0 - same / length, np.nan)
-    return nearest
+    return found if training is None else found | {"nearest_distance": nearest_distance(designs, training)}

@@ -33,6 +33,7 @@ from gendesign.steering.resampling import temperature_for
 from gendesign.steering.sampler import Cost, Particles, Plan, Sampler, Steering, make_plan, run_sampler
 from gendesign.steering.unsteered import Unsteered
 from gendesign.storage import Store, Stored
+from gendesign.training_table import training_sequences
 
 BLOCK = 64
 """Designs that share one random stream, and that are kept on disk together."""
@@ -278,12 +279,12 @@ def _judge(
     if valid:
         bound = backbone.log_likelihood([designs[i] for i in valid], num_times=LIKELIHOOD_TIMES, seed=seed)
         naturalness[valid] = bound.cpu().numpy() / [max(1, len(designs[i])) for i in valid]
-    reference = backbone.reference
+    reference, training = backbone.reference, training_sequences(backbone)
     return DesignSet(
         designs=designs,
         scores=scores,
         naturalness=naturalness,
-        novelty={} if reference is None else dict(novelty(designs, reference)),
+        novelty={} if reference is None else novelty(designs, reference, training=training),
         kl=np.array([kl for block in blocks for kl in block.kl], dtype=np.float64),
         alpha=getattr(method, "alpha", None),
         cost=sum((block.cost for block in blocks), Cost()),

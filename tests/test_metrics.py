@@ -82,10 +82,33 @@ def test_correlation_is_pearson():
 # ---------------------------------------------------------------- copies
 
 
-def test_dna_hashes_are_the_words_numbers():
-    words = metrics.hash_kmers(["T" * 16, "A" * 16, "A" * 15 + "C", "N" * 40, "ACGT"], 16)
-    assert words.dtype == np.uint32
-    assert words.tolist() == [0, 1, 2**32 - 1]
+def finaliser(value):
+    """MurmurHash3's fmix64, in Python's own integers."""
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        value = ((value ^ value >> 33) * factor) % 2**64
+    return value ^ value >> 33
+
+
+@pytest.mark.parametrize("k", [1, 5, 16, 32])
+def test_hashes_are_the_finaliser_of_the_words_numbers(k):
+    designs = [*random_designs(20, 0, 60, seed=11), "ACGTN" * 20, "T" * 40]
+    words = {d[i : i + k] for d in designs for i in range(len(d) - k + 1) if "N" not in d[i : i + k]}
+    numbers = [sum("ACGT".index(letter) * 4 ** (k - 1 - i) for i, letter in enumerate(w)) for w in words]
+    hashes = metrics.hash_kmers(designs, k)
+    assert hashes.dtype == np.uint32
+    assert hashes.tolist() == sorted({finaliser(number) >> 32 for number in numbers})
+
+
+def test_false_positives_are_as_rare_as_stated():
+    rng = np.random.default_rng(0)
+    known, other = ("".join(np.array(list("ACGT"))[rng.integers(0, 4, 400_000)]) for _ in range(2))
+    hashes = metrics.hash_kmers([known])
+    pieces = {known[i : i + 16] for i in range(len(known) - 15)}
+    truly = sum(other[i : i + 16] in pieces for i in range(len(other) - 15))
+    words = len(other) - 15
+    wrong = metrics.copied_fraction([other], hashes)[0] * words - truly
+    expected = words * len(hashes) / 2**32  # 37, Poisson
+    assert abs(wrong - expected) < 5 * expected**0.5
 
 
 @pytest.mark.parametrize(
@@ -94,7 +117,7 @@ def test_dna_hashes_are_the_words_numbers():
 def test_hashes_keep_words_apart(alphabet, k):
     designs = random_designs(300, 30, 60, alphabet)
     distinct = {design[i : i + k] for design in designs for i in range(len(design) - k + 1)}
-    # beyond 2^32 words, about n^2 / 2^33 < .03 of a collision is expected
+    # about n^2 / 2^33 < .03 of a collision is expected
     assert len(metrics.hash_kmers(designs, k, alphabet)) == len(distinct)
 
 
@@ -282,10 +305,6 @@ def test_reference_round_trip(tmp_path, variable, alphabet):
     assert [p.name for p in tmp_path.iterdir()] == ["reference.safetensors"]
     read = Reference.load(tmp_path / "reference.safetensors")
     for reference in (built, read):
-        assert reference.sequences(np.arange(60)) == training
-        assert reference.natural.tolist() == list(
-            range(1, 60, 3)
-        )  # the most common allele, the first of equals
         assert (reference.alphabet, reference.word) == (alphabet, 16)
         assert reference.notes["natural"] == "one a gene"
         assert "genes" in reference.notes["top"]
@@ -293,13 +312,94 @@ def test_reference_round_trip(tmp_path, variable, alphabet):
         np.testing.assert_array_equal(reference.hashes, metrics.hash_kmers(training, 16, alphabet))
         np.testing.assert_allclose(
             reference.spectra[2], metrics.kmer_spectrum(training[1::3], 2, alphabet), rtol=1e-6
-        )
+        )  # of the most common allele, the first of equals
         np.testing.assert_allclose(reference.reward_quantiles["<my> reward"], np.linspace(0, 59, 101))
         np.testing.assert_allclose(reference.naturalness, np.linspace(-1.3, -1.241, 101))
         assert reference.half_correlation == built.half_correlation
-        assert len(set(reference.sample(10))) == 10
-        assert set(reference.sample(1000)) == set(training[1::3])
-        assert reference.sample(5, seed=1) == built.sample(5, seed=1) != built.sample(5, seed=2)
+        assert reference.expected_sizes.tolist() == [1, 2, 4, 8, 10]
+        assert sorted(reference.expected) == [("natural", 2), ("natural", 3), ("top", 2), ("top", 3)]
+        for key, values in built.expected.items():
+            np.testing.assert_array_equal(reference.expected[key], values)
+        assert reference.natural_facts == built.natural_facts
+
+
+@pytest.mark.parametrize("variable", [False, True])
+def test_reference_files_hold_no_sequence(tmp_path, variable):
+    from safetensors.numpy import load
+
+    training, built = small_reference(variable)
+    built.save(tmp_path / "reference.safetensors")
+    content = (tmp_path / "reference.safetensors").read_bytes()
+    tensors = load(content)
+    assert sorted(tensors) == sorted(
+        ["hashes", "expected_sizes", "naturalness", "reward/<my> reward"]
+        + [f"{kind}/{k}" for kind in ("spectrum", "top_spectrum") for k in (2, 3)]
+        + [f"expected/{kind}/{k}" for kind in ("natural", "top") for k in (2, 3)]
+    )
+    assert tensors["hashes"].shape == (len({t[i : i + 16] for t in training for i in range(len(t) - 15)}),)
+    # sorted hashes forget which word came from which sequence, and where
+    assert (np.diff(tensors["hashes"].astype(np.int64)) > 0).all()
+    digits = [bytes("ACGT".index(letter) for letter in t) for t in training]
+    packed = [
+        np.packbits([[d >> 1 & 1, d & 1] for d in row], bitorder=order).tobytes()
+        for row in digits
+        for order in ("big", "little")
+    ]
+    for trace in [
+        *(t[:8].encode() for t in training),
+        *(row[:8] for row in digits),
+        *(p[:7] for p in packed),
+    ]:
+        assert trace not in content
+    numbers = {
+        int(t[i : i + 16].translate(str.maketrans("ACGT", "0123")), 4)
+        for t in training
+        for i in range(len(t) - 15)
+    }
+    assert not numbers & set(tensors["hashes"].tolist())
+
+
+def test_expected_correlation_is_linear_in_the_logarithm():
+    values = np.array([0.1, 0.3, 0.7])
+    reference = Reference(
+        "ACGT", np.empty(0, np.uint32), expected_sizes=np.array([1.0, 4, 64]), expected={("top", 6): values}
+    )
+    got = [reference.expected_correlation("top", 6, n) for n in (1, 2, 4, 16, 32, 64, 1000)]
+    assert got == pytest.approx([0.1, 0.2, 0.3, 0.5, 0.6, 0.7, 0.7])
+    assert np.isnan(reference.expected_correlation("natural", 6, 4))
+    values[1] = np.nan  # no draw of that size had a word
+    assert reference.expected_correlation("top", 6, 8) == pytest.approx(0.4)
+    with pytest.raises(DesignError, match="at least 1"):
+        reference.expected_correlation("top", 6, 0)
+
+
+def test_expected_correlation_is_that_of_random_natural_sets():
+    natural = random_designs(600, 40, 40, "AAAACCGT", seed=12)
+    built = build_reference(natural, "ACGT", guide_scores=np.arange(600.0), top_fraction=0.2)
+    rng = np.random.default_rng(5)
+    for kind, spectra in (("natural", built.spectra), ("top", built.top_spectra)):
+        for n in (16, 300):
+            draws = []
+            for _ in range(60):
+                some = metrics.kmer_spectrum([natural[i] for i in rng.choice(600, n, replace=False)], 3)
+                draws.append(metrics.spectrum_correlation(some, spectra[3]))
+            error = np.std(draws) * (1 / 60 + 1 / 32) ** 0.5
+            assert built.expected_correlation(kind, 3, n) == pytest.approx(np.mean(draws), abs=5 * error)
+
+
+@pytest.mark.parametrize(("variable", "alphabet"), [(False, "ACGT"), (True, "ACGT"), (False, "ADEF")])
+def test_natural_facts(variable, alphabet):
+    training, built = small_reference(variable, alphabet)
+    natural, facts = training[1::3], built.natural_facts
+    assert facts["mean_distance"] == pytest.approx(metrics.mean_pairwise_distance(natural))
+    runs = [max(len(list(run)) for _, run in itertools.groupby(t)) for t in natural]
+    assert (facts["num"], facts["distinct"]) == (20, 20)
+    assert (facts["median_run"], facts["longest_run"]) == (np.median(runs), max(runs))
+    assert ("gc" in facts) == (alphabet == "ACGT")
+    if "gc" in facts:
+        assert facts["gc"] == pytest.approx(
+            np.mean([(t.count("G") + t.count("C")) / len(t) for t in natural])
+        )
 
 
 def test_top_spectrum_counts_every_gene_once():
@@ -326,27 +426,40 @@ def test_novelty_against_brute_force():
         "ACGT",
         "N" * 30,
     ]
-    got = metrics.novelty(designs, reference)
-    nearest = [
-        min(sum(x != y for x, y in zip(d, t, strict=True)) for t in training) / 30 if len(d) == 30 else np.nan
-        for d in designs
-    ]
-    np.testing.assert_allclose(got["nearest_distance"], nearest, atol=1e-6)
+    assert "nearest_distance" not in metrics.novelty(designs, reference)
+    got = metrics.novelty(designs, reference, training=training)
     assert got["nearest_distance"][5] == 0
     assert got["longest_copied"][5] == 30
     assert got["longest_copied"][6] >= 20
     assert np.isnan(got["copied_fraction"][7:]).all()
-    assert metrics.novelty([], reference)["nearest_distance"].shape == (0,)
+    assert metrics.novelty([], reference, training=training)["nearest_distance"].shape == (0,)
 
 
-def test_novelty_with_variable_lengths():
-    training, reference = small_reference(variable=True)
-    full = next(t for t in training if len(t) == 30)
-    short = next(t for t in training if len(t) < 30)
-    distance = metrics.novelty([full, short, short + "A" * (30 - len(short))], reference)["nearest_distance"]
-    assert distance[0] == 0
-    assert np.isnan(distance[1])
-    assert distance[2] > 0  # a shorter training sequence is not at distance 0
+@pytest.mark.parametrize("alphabet", ["ACGT", "ab\u03b1?!c"])
+def test_nearest_distance_against_brute_force(alphabet):
+    training = [*random_designs(300, 4, 9, alphabet, seed=13), ""]
+    designs = [*random_designs(60, 2, 11, alphabet, seed=14), training[7], "", "N" * 6]
+    expected = []
+    for d in designs:
+        same = [t for t in training if len(t) == len(d) > 0]
+        expected.append(
+            min((sum(x != y for x, y in zip(d, t, strict=True)) / len(d) for t in same), default=np.nan)
+        )
+    got = metrics.nearest_distance(designs, training)
+    np.testing.assert_allclose(got, expected, atol=1e-12)
+    assert got[60] == 0 and np.isnan(got[61]) and got[62] == 1
+    assert np.isnan(metrics.nearest_distance(designs, [])).all()
+    assert metrics.nearest_distance([], training).shape == (0,)
+
+
+def test_nearest_distance_of_a_plate_is_fast():
+    letters = np.frombuffer(b"ACGT", np.uint8)[np.random.default_rng(0).integers(0, 4, (56_304, 80))]
+    training = [row.tobytes().decode() for row in letters]
+    designs = random_designs(63, 80, 80, seed=1) + [training[50_000][:79] + "N"]
+    start = time.process_time()
+    got = metrics.nearest_distance(designs, training)
+    assert time.process_time() - start < 2
+    assert got[63] == 1 / 80 and (got[:63] > 0.3).all()
 
 
 @pytest.mark.parametrize(
@@ -373,24 +486,28 @@ def test_damaged_references_are_refused(tmp_path):
         Reference.load(path)
     small_reference()[1].save(path)
     whole = path.read_bytes()
-    head = {"format": "gendesign-reference", "version": "1", "alphabet": "ACGT", "shape": "[60, 30, 2]"}
-    head |= {"half_correlation": "{}", "notes": "{}", "word": "16"}
+    head = {"format": "gendesign-reference", "version": "2", "alphabet": "ACGT", "word": "16"}
+    head |= {"half_correlation": "{}", "natural_facts": "{}", "notes": "{}"}
     tensors = load(whole)
     broken = {
         "damaged": [
             whole[: len(whole) // 2],
             b"",
             b"\x80\x04pickle",
-            save(tensors, metadata=head | {"shape": "[61, 30, 2]", "alphabet": "AC"}),
             save(tensors, metadata=head | {"alphabet": "AAAA"}),
+            save(tensors, metadata=head | {"alphabet": "AC"}),
             save(tensors, metadata=head | {"half_correlation": "["}),
-            save({k: v for k, v in tensors.items() if k != "natural"}, metadata=head),
-            save(tensors | {"natural": np.array([60], np.int32)}, metadata=head),
+            save(tensors, metadata=head | {"natural_facts": "[1]"}),
+            save({k: v for k, v in tensors.items() if k != "hashes"}, metadata=head),
+            save(tensors | {"hashes": tensors["hashes"][::-1].copy()}, metadata=head),
+            save(tensors | {"hashes": tensors["hashes"].astype(np.int64)}, metadata=head),
+            save(tensors | {"expected_sizes": np.array([0.0, 1, 2, 3, 4])}, metadata=head),
+            save(tensors | {"expected/top/3": np.ones(4)}, metadata=head),
             save(tensors | {"spectrum/3": np.ones(63, np.float32)}, metadata=head),
             save(tensors | {"reward/x": np.arange(101.0)[::-1].copy()}, metadata=head),
             save(tensors | {"reward/x": np.full(101, np.nan)}, metadata=head),
         ],
-        "expected 'gendesign-reference'": [save(tensors), save(tensors, metadata=head | {"version": "99"})],
+        "expected 'gendesign-reference'": [save(tensors), save(tensors, metadata=head | {"version": "1"})],
     }
     for match, contents in broken.items():
         for content in contents:

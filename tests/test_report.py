@@ -86,7 +86,7 @@ def make(num=24, *, designs=None, guide=9.0, audit=15.0, std=True, base=True, re
         designs=designs,
         scores=scores,
         naturalness=-1.3 + 0.01 * spread,
-        novelty={} if reference is None else dict(metrics.novelty(designs, reference)),
+        novelty={} if reference is None else metrics.novelty(designs, reference, training=NATURAL),
         kl=np.full(len(designs), 16.0),
         alpha=0.125,
         cost=Cost(20_000, 10_000, 3, 12.5),
@@ -185,6 +185,36 @@ def test_page_says_how_alike_words_are(full):
     assert f"{REFERENCE.half_correlation[6]:.3f} for 6 letters" in full[1].text
 
 
+def test_natural_column_is_what_was_measured_once(full):
+    facts = REFERENCE.natural_facts
+    assert "Distinctof all designs 400 of 400 20 of 20 64 of 64" in full[1].text
+    assert (
+        percent(100 * facts["gc"]) in full[1].text and percent(100 * facts["mean_distance"]) in full[1].text
+    )
+    assert f"{facts['median_run']:.0f} (most {facts['longest_run']:.0f})" in full[1].text
+
+
+def test_without_training_sequences_the_distance_to_them_is_left_out(no_figures):
+    run = make(base=False)
+    told = ("Difference from training", "From nearest")
+    assert all(text in render_report(run) for text in told)
+    novelty = {name: values for name, values in run.novelty.items() if name != "nearest_distance"}
+    html = render_report(replace(run, novelty=novelty))
+    assert not any(text in html for text in told) and "Longest copied stretch" in html
+
+
+def test_words_are_compared_with_as_many_natural_sequences(monkeypatch):
+    rows = []
+    monkeypatch.setattr(
+        "gendesign.report.figures.correlation_panel", lambda name, given, **options: rows.extend(given) or ""
+    )
+    render_report(make(num=64))
+    natural = [(label, points[-1]) for label, points in rows]
+    assert [one.label for _, (one, _) in natural] == ["64 natural"] * 4
+    expected = [REFERENCE.expected_correlation(kind, k, 64) for kind in ("natural", "top") for k in (3, 6)]
+    assert [r for _, (_, r) in natural] == expected
+
+
 def test_every_design_is_listed_in_rank_order(full):
     run = make(num=64)
     bodies = re.findall(r'<div class="seq">(.*?)</div>', full[0], re.DOTALL)
@@ -274,6 +304,10 @@ def test_figures_survive(run, said):
         (
             lambda: nothing(make(), reference=replace(REFERENCE, spectra={}, top_spectra={}, notes={})),
             "Naturalness",
+        ),
+        (
+            lambda: nothing(make(), reference=replace(REFERENCE, expected={}, natural_facts={})),
+            "Unsteered",
         ),
         (lambda: nothing(make(), reference=replace(REFERENCE, reward_quantiles={})), "no values of guide"),
         (lambda: nothing(make(), reference=replace(REFERENCE, naturalness=None)), "Naturalness"),

@@ -23,6 +23,7 @@ from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.errors import ConfigError
 from gendesign.models.dilated_conv import DilatedConvDenoiser
 from gendesign.optimisation import adamw_with_cosine
+from gendesign.training_table import training_sequences
 
 STEPS = 7
 
@@ -225,6 +226,11 @@ def test_the_export_is_the_best_validated_average(tmp_path: Path) -> None:
     config = yaml.safe_load((tmp_path / "pretrained" / "config.yaml").read_text())
     export = next(c for c in backbone.trainer.callbacks if isinstance(c, ExportPretrained))  # type: ignore[attr-defined]
     assert config["training"]["val_bits"] == export.best and config["training"]["step"] in (3, 6)
+    data = backbone.trainer.datamodule  # type: ignore[attr-defined]
+    assert config["training"]["data"]["path"] == data.path
+    assert training_sequences(load_backbone(tmp_path / "pretrained")) == [
+        data.sequences[row] for row in data.indices("train")
+    ]
     assert load_backbone(tmp_path / "pretrained").sample(2)
 
 

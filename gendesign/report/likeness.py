@@ -16,11 +16,9 @@ from gendesign.report.text import number
 
 if TYPE_CHECKING:
     from gendesign.design_set import DesignSet
-    from gendesign.metrics import Reference
 
 Floats = NDArray[np.float64]
 
-DRAWS = 8  # natural samples that the comparison is averaged over
 ROW = 20  # positions in a panel of the logo
 MOST = 320  # positions in all
 
@@ -40,19 +38,22 @@ def likeness(run: "DesignSet", sets: list[Shown], alphabet: str) -> dict[str, An
     out: dict[str, Any] = {"likeness": [], "likeness_text": "", "likeness_notes": []}
     if reference is None or not reference.spectra or not run.designs:
         return out
-    num = min(len(run.designs), max(1, len(reference.natural) // 2))
+    num = min(len(run.designs), int(reference.expected_sizes.max(initial=1)))
     rows, said = [], []
-    for target, spectra in (("natural", reference.spectra), ("best natural", reference.top_spectra)):
+    for kind, target, spectra in (
+        ("natural", "natural", reference.spectra),
+        ("top", "best natural", reference.top_spectra),
+    ):
         for k, natural in spectra.items():
             points = [
                 (one.series(np.empty(0)), _correlation(one.designs, k, alphabet, natural)) for one in sets
             ]
             points = [(one, r) for one, r in points if np.isfinite(r)]
-            if target != "natural" and k == max(spectra) and len(points) == 2:
+            if kind == "top" and k == max(spectra) and len(points) == 2:
                 said.append(_comparison(k, points[0][1], points[1][1]))
-            points.append(
-                (Series(f"{num} natural", "natural", np.empty(0)), _expected(reference, num, k, natural))
-            )
+            expected = reference.expected_correlation(kind, k, num)
+            if np.isfinite(expected):
+                points.append((Series(f"{num} natural", "natural", np.empty(0)), expected))
             rows.append((f"{k}-letter words,\n{target}", points))
     panel = figures.correlation_panel(
         "words", rows, title="Correlation of word frequencies with natural sequences"
@@ -102,12 +103,6 @@ def _spectrum(designs: list[str], k: int, alphabet: str) -> Floats | None:
 def _correlation(designs: list[str], k: int, alphabet: str, natural: Floats) -> float:
     spectrum = _spectrum(designs, k, alphabet)
     return float("nan") if spectrum is None else metrics.spectrum_correlation(spectrum, natural)
-
-
-def _expected(reference: "Reference", num: int, k: int, natural: Floats) -> float:
-    """Mean correlation of `num` random natural sequences with the natural spectrum."""
-    samples = (reference.sample(num, seed=seed) for seed in range(DRAWS))
-    return float(np.nanmean([_correlation(sample, k, reference.alphabet, natural) for sample in samples]))
 
 
 def information(designs: list[str], alphabet: str) -> Floats:

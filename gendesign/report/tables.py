@@ -27,7 +27,7 @@ def variety_table(run: "DesignSet", sets: list[Shown], alphabet: str) -> dict[st
     """Diversity, novelty and composition, one column a set.
 
     Args:
-        run: the designs, with the reference that a natural column is drawn from.
+        run: the designs, with the reference that holds the natural column.
         sets: what is shown.
         alphabet: letters in order.
 
@@ -37,15 +37,17 @@ def variety_table(run: "DesignSet", sets: list[Shown], alphabet: str) -> dict[st
     reference, word = run.reference, 16
     columns = [(one.designs, one.novelty("longest_copied"), one.novelty("nearest_distance")) for one in sets]
     heads = [(one.label, one.colour) for one in sets]
-    if reference is not None and len(reference.natural) > 1:
+    natural = _natural_cells({} if reference is None else reference.natural_facts)
+    if reference is not None:
         word = reference.word
-        none = np.empty(0)
-        columns.insert(0, (reference.sample(max(2, len(run.designs))), none, none))
+    if natural:
         heads.insert(0, ("Natural", "natural"))
     rows: list[tuple[str, str, list[str]]] = []
 
     def row(label: str, explained: str, cell: Callable[[list[str], Floats, Floats], str]) -> None:
         cells = [cell(*column) for column in columns]
+        if natural:
+            cells.insert(0, natural.get(label, NONE))
         if any(text != NONE for text in cells):
             rows.append((label, explained, cells))
 
@@ -80,6 +82,20 @@ def variety_table(run: "DesignSet", sets: list[Shown], alphabet: str) -> dict[st
         )
     row("Longest run of one letter", "median", lambda d, c, n: runs(d))
     return {"variety": rows, "variety_columns": heads}
+
+
+def _natural_cells(facts: Mapping[str, float]) -> dict[str, str]:
+    """Cells of the natural column by the row's label; none where no natural set was measured."""
+    if not facts.get("num", 0) > 1:
+        return {}
+    cells = {"Distinct": f"{facts.get('distinct', np.nan):,.0f} of {facts['num']:,.0f}"}
+    if "mean_distance" in facts:
+        cells["Difference between two"] = percent(100 * facts["mean_distance"])
+    if "gc" in facts:
+        cells["GC content"] = percent(100 * facts["gc"])
+    if {"median_run", "longest_run"} <= facts.keys():
+        cells["Longest run of one letter"] = f"{facts['median_run']:.0f} (most {facts['longest_run']:.0f})"
+    return cells
 
 
 def copied(length: float, word: int) -> str:
