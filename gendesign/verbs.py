@@ -4,6 +4,7 @@ import argparse
 import csv
 import inspect
 import io
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -51,6 +52,13 @@ def _device(name: str) -> str:
     return name
 
 
+PROBE = 64
+"""Designs from which `check` estimates times."""
+
+PROBE_SECONDS = 10.0
+"""The most that it spends on timing a reward."""
+
+
 @dataclass
 class _Job:
     """Everything that a configuration names, built."""
@@ -73,17 +81,21 @@ def _job(arguments: argparse.Namespace) -> _Job:
     for key, value in _signature_defaults().items():
         settings.setdefault(key, value)
     resolved = {key: config.get(key) for key in GROUPS} | settings
-    named = [Path(str(config["backbone"]["path"])).name, _short(config["reward"]), _short(config["steering"])]
-    out = Path(config.get("out") or Path("outputs") / "-".join([*named, f"seed{settings['seed']}"]))
-    return _Job(
-        resolved,
-        load_backbone(config["backbone"]["path"], device=device, trust=arguments.trust),
-        _reward(config["reward"], device, arguments.trust),
-        _reward(config.get("heldout"), device, arguments.trust),
-        _steering(config["steering"], arguments.trust),
-        settings | {key: build(settings[key], trust=arguments.trust) for key in OBJECTS},
-        out.expanduser(),
+    backbone = load_backbone(config["backbone"]["path"], device=device, trust=arguments.trust)
+    reward = _reward(config["reward"], device, arguments.trust)
+    heldout = _reward(config.get("heldout"), device, arguments.trust)
+    steering = _steering(config["steering"], arguments.trust)
+    settings |= {key: build(settings[key], trust=arguments.trust) for key in OBJECTS}
+    parts = [
+        Path(config["backbone"]["path"]).name,
+        reward.label if reward else "",
+        type(steering).__name__.lower(),
+    ]
+    default = "_".join(
+        [*(re.sub(r"[^\w.-]+", "-", part) for part in parts if part), f"seed{settings['seed']}"]
     )
+    out = Path(config.get("out") or Path("outputs") / default).expanduser()
+    return _Job(resolved, backbone, reward, heldout, steering, settings, out)
 
 
 def _steering(config: dict[str, Any], trust: Sequence[str]) -> Steering:
@@ -93,10 +105,6 @@ def _steering(config: dict[str, Any], trust: Sequence[str]) -> Steering:
             f"{config.get('class_path')} is no steering method; expected a subclass of Steering"
         )
     return steering
-
-
-def _short(config: dict[str, Any]) -> str:
-    return Path(str(config.get("path") or str(config.get("class_path")).rpartition(".")[2])).name
 
 
 def _signature_defaults() -> dict[str, Any]:
@@ -153,7 +161,7 @@ def _median(values: Any) -> str:
 
 
 def check_verb(arguments: argparse.Namespace) -> None:
-    """Build everything and ask backbone and rewards for two designs, so that what is broken breaks now."""
+    """Build everything and try backbone and rewards on a few rough designs, so that what is broken breaks now."""
     job = _job(arguments)
     bound = {
         key: job.settings[key] for key in ("num_designs", "steps", "base_designs", "template", "unmasking")
@@ -161,23 +169,30 @@ def check_verb(arguments: argparse.Namespace) -> None:
     cost = estimate_cost(job.backbone, job.steering, **bound)
     if getattr(job.steering, "alpha", None) != "auto":  # which is only known after a pilot
         job.steering(job.backbone, job.reward)
+    seed, template = job.settings["seed"], job.settings["template"]
+    job.backbone.sample(2, steps=1, seed=seed, template=template)  # the first call is slower than any other
     start = time.perf_counter()
-    probe = job.backbone.sample(2, steps=2, seed=job.settings["seed"], template=job.settings["template"])
-    seconds = (time.perf_counter() - start) / 4 * cost.network_rows
+    probe = job.backbone.sample(PROBE, steps=2, seed=seed, template=template)
+    seconds = (time.perf_counter() - start) / (2 * PROBE) * cost.network_rows
     parameters = sum(p.numel() for p in job.backbone.denoiser.parameters())
     print(f"backbone: {job.config['backbone']['path']}, {parameters:,} parameters")
     for role, reward in (("reward", job.reward), ("held out", job.heldout)):
         if reward is None:
             print(f"{role}: none")
             continue
-        scores = reward(probe)
-        seconds += scores.seconds / len(probe) * cost.reward_calls if role == "reward" else 0.0
+        scores = reward(probe[:2])
         statuses = ", ".join(f"{count} {status}" for status, count in scores.counts().items())
         why = next((f": {message}" for message in scores.message if message), "")
-        print(f"{role}: {reward.label} [{reward.unit or 'no unit'}]; two unsteered designs: {statuses}{why}")
+        print(f"{role}: {reward.label} [{reward.unit or 'no unit'}]; two rough designs: {statuses}{why}")
+        if role == "reward":
+            affordable = int(
+                PROBE_SECONDS / max(scores.seconds / 2, 1e-6)
+            )  # more at a time is quicker a design
+            timed = reward(probe[: min(affordable, PROBE)]) if affordable > 2 else scores
+            seconds += timed.seconds / len(timed) * cost.reward_calls
     print(f"steering: {type(job.steering).__name__}")
     print(f"cost: at most {cost.network_rows:,} network evaluations and {cost.reward_calls:,} reward calls")
-    print(f"time: at most about {_duration(seconds)}, from two designs; batches make it shorter")
+    print(f"time: at most about {_duration(seconds)} on this machine, as busy as it is now")
     used = job.out.exists() and (not job.out.is_dir() or any(job.out.iterdir()))
     print(f"out: {job.out}" + (" exists: add --resume, or choose another" if used else ""))
 
