@@ -5,6 +5,7 @@ import gzip
 import inspect
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,6 +208,33 @@ def test_untrusted_code_is_refused(work: Path, backbone: Path, capsys: pytest.Ca
     (work / "evil.yaml").write_text("class_path: os.system\ninit_args: {command: touch hacked}\n")
     assert "os.system" in fails(capsys, "design", *words(backbone, reward="evil.yaml"))
     assert not (work / "hacked").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "pickle", "command", "process", "missing"])
+def test_a_damaged_or_hostile_backbone(
+    work: Path, backbone: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    folder = work / "other"
+    shutil.copytree(backbone, folder)
+    weights, config = folder / "model.safetensors", folder / "config.yaml"
+    if damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif damage == "changed":
+        weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    elif damage == "pickle":
+        torch.save({"weight": torch.zeros(2)}, weights)
+    elif damage == "command":
+        evil = {"class_path": "os.system", "init_args": {"command": f"touch {work / 'hacked'}"}}
+        config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"denoiser": evil}))
+    elif damage == "process":
+        other = {"class_path": "gendesign.codecs.ProteinCodec", "init_args": {"length": LENGTH}}
+        config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"codec": other}))
+    else:
+        weights.unlink()
+    line = fails(capsys, "design", *words(folder))
+    expected = {"command": "os.system", "process": "tokens", "missing": "has no model.safetensors"}
+    assert expected.get(damage, "model.safetensors") in line
+    assert not (work / "hacked").exists() and not (work / "outputs").exists()
 
 
 def test_a_reward_that_always_fails_is_said(
