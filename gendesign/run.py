@@ -26,7 +26,7 @@ from gendesign.design_set import DesignSet
 from gendesign.determinism import generator
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import Unmasking
-from gendesign.errors import ConfigError, GendesignError, UnsupportedError
+from gendesign.errors import GendesignError, UnsupportedError
 from gendesign.reference import novelty
 from gendesign.rewards.base import Reward
 from gendesign.steering.resampling import temperature_for
@@ -73,7 +73,7 @@ def design(
     template: str | None = None,
     unmasking: Unmasking | None = None,
     base_designs: int = 64,
-    ess_fraction: float = 0.1,
+    ess_fraction: float = 0.3,
     max_rows: int = 1024,
     out: str | Path | None = None,
     resume: bool = False,
@@ -92,8 +92,9 @@ def design(
         heldout: a reward that steering never sees, to judge the designs.
         template: one letter a position, '*' where free.
         unmasking: another rule of unmasking than the backbone's own (masked diffusion only).
-        base_designs: unsteered designs to compare with, and to choose alpha from where it is "auto"; 0 for none.
-        ess_fraction: effective sample size of exp(r/alpha) on the base designs, over their number, that "auto" aims at.
+        base_designs: unsteered designs to compare with; 0 for none.
+        ess_fraction: where alpha is "auto": the share of competing candidates that the weights exp(v/alpha) leave
+            effective, on average in a pilot of base particles.
         max_rows: network rows a call, which bounds memory.
         out: folder in which finished blocks are kept, so that a stopped run can be resumed.
         resume: continue what `out` holds.
@@ -104,7 +105,7 @@ def design(
         The designs; save them with `.save(folder)`.
 
     Raises:
-        ConfigError: a number out of range, or alpha="auto" without base designs.
+        ConfigError: a number out of range, or alpha="auto" where candidates do not differ.
         DesignError: a template that does not fit.
         UnsupportedError: a method that cannot work with this reward.
         OutputError: `out` holds something else, or cannot be written.
@@ -145,7 +146,7 @@ def design(
         if base_designs
         else None
     )
-    steering = _resolve_alpha(steering, base, reward, ess_fraction)
+    steering, pilot = _resolve_alpha(steering, backbone, reward, plan, seed=seed, ess_fraction=ess_fraction)
     sampler = steering(backbone, reward)
     run = judge(sample(sampler, num_designs, "steered designs"), base, steering)
     provenance = {
@@ -160,7 +161,7 @@ def design(
         "versions": _versions(),
         "seconds_in_all": time.perf_counter() - start,
     }
-    return replace(run, provenance=provenance)
+    return replace(run, cost=run.cost + pilot, provenance=provenance)
 
 
 def estimate_cost(
@@ -198,19 +199,23 @@ def with_unmasking(backbone: Backbone, unmasking: Unmasking | None) -> Backbone:
 
 
 def _resolve_alpha(
-    steering: Steering, base: DesignSet | None, reward: Reward | None, ess_fraction: float
-) -> Steering:
-    """Replace alpha="auto" by the temperature with the wanted effective sample size on the base designs."""
-    if getattr(steering, "alpha", None) != "auto":
-        return steering
-    if reward is None:
-        return steering  # the method itself says that it needs one
-    if base is None:
-        raise ConfigError(
-            "alpha='auto' is chosen from base designs: set base_designs above 0, or give alpha a number"
-        )
-    alpha = temperature_for(base.values, ess_fraction)
-    return dataclasses.replace(steering, alpha=alpha)  # type: ignore[type-var]
+    steering: Steering,
+    backbone: Backbone,
+    reward: Reward | None,
+    plan: Plan,
+    *,
+    seed: int,
+    ess_fraction: float,
+) -> tuple[Steering, Cost]:
+    """Replace alpha="auto" by the temperature with the wanted effective sample size in a pilot, and its cost."""
+    if getattr(steering, "alpha", None) != "auto" or reward is None:
+        return steering, Cost()  # without its reward the method itself complains
+    if getattr(steering, "selection", "") in ("argmax", "best"):
+        return steering, Cost()  # a choice of the best has no temperature
+    noise = generator(seed, "pilot", 0, device=backbone.device)
+    values, cost = steering.pilot(backbone, reward, plan, generator=noise)
+    alpha = temperature_for(values, ess_fraction)
+    return dataclasses.replace(steering, alpha=alpha), cost  # type: ignore[type-var]
 
 
 def _sample(
@@ -280,13 +285,14 @@ def _judge(
         bound = backbone.log_likelihood([designs[i] for i in valid], num_times=LIKELIHOOD_TIMES, seed=seed)
         naturalness[valid] = bound.cpu().numpy() / [max(1, len(designs[i])) for i in valid]
     reference, training = backbone.reference, training_sequences(backbone)
+    alpha = getattr(method, "alpha", None)  # a number, unless the method needs none
     return DesignSet(
         designs=designs,
         scores=scores,
         naturalness=naturalness,
         novelty={} if reference is None else novelty(designs, reference, training=training),
         kl=np.array([kl for block in blocks for kl in block.kl], dtype=np.float64),
-        alpha=getattr(method, "alpha", None),
+        alpha=alpha if isinstance(alpha, (int, float)) else None,
         cost=sum((block.cost for block in blocks), Cost()),
         estimate=method.bound(len(designs), plan),
         provenance={"steering": type(method).__name__},

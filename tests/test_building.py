@@ -62,7 +62,10 @@ def test_code_outside_the_trusted_set_is_refused(path: str) -> None:
 
 
 def test_nested_code_is_refused_too() -> None:
-    config = {"class_path": "gendesign.diffusion.masked.MaskedDiffusion", "init_args": {"vocab_size": {"class_path": "os.getpid"}}}
+    config = {
+        "class_path": "gendesign.diffusion.masked.MaskedDiffusion",
+        "init_args": {"vocab_size": {"class_path": "os.getpid"}},
+    }
     with pytest.raises(TrustError, match="os.getpid"):
         build(config, kinds=KINDS)
 
@@ -78,7 +81,10 @@ def test_trusted_packages_may_be_named() -> None:
         ({"class_path": "gendesign.diffusion.masked.MaskedDiffusion"}, "needs a value for vocab_size"),
         ({"class_path": "gendesign.diffusion.unmasking.KToken"}, "did you mean 'KTokens'"),
         ({"class_path": "gendesign.nowhere.Thing"}, "has no"),
-        ({"class_path": "gendesign.diffusion.unmasking.KTokens", "args": {}}, "only class_path and init_args"),
+        (
+            {"class_path": "gendesign.diffusion.unmasking.KTokens", "args": {}},
+            "only class_path and init_args",
+        ),
         ({"class_path": "gendesign.diffusion.unmasking.KTokens", "init_args": [1]}, "must be a mapping"),
     ],
 )
@@ -104,7 +110,9 @@ def test_objects_that_do_not_remember_are_refused() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "1", 0.0])
 def test_finite_refuses(value: Any) -> None:
     with pytest.raises(ConfigError, match="alpha"):
-        finite.__wrapped__("alpha", value, above=0.0) if hasattr(finite, "__wrapped__") else finite("alpha", value, above=0.0)
+        finite.__wrapped__("alpha", value, above=0.0) if hasattr(finite, "__wrapped__") else finite(
+            "alpha", value, above=0.0
+        )
 
 
 @pytest.mark.parametrize("value", [0, -1, True])

@@ -51,13 +51,17 @@ def test_template() -> None:
     assert RNACodec(4, variable=True).encode_template("A")[1].tolist() == [True, False, False, False]
 
 
-@pytest.mark.parametrize(("template", "says"), [("A*", "4 letters"), ("AX**", "X"), ("ACGT", "every position"), ("", "4 letters")])
+@pytest.mark.parametrize(
+    ("template", "says"), [("A*", "4 letters"), ("AX**", "X"), ("ACGT", "every position"), ("", "4 letters")]
+)
 def test_templates_that_do_not_fit(template: str, says: str) -> None:
     with pytest.raises(DesignError, match=says):
         DNACodec(4).encode_template(template)
 
 
-@pytest.mark.parametrize("make", [lambda: SequenceCodec("", 3), lambda: SequenceCodec("AA", 3), lambda: DNACodec(0)])
+@pytest.mark.parametrize(
+    "make", [lambda: SequenceCodec("", 3), lambda: SequenceCodec("AA", 3), lambda: DNACodec(0)]
+)
 def test_bad_codecs(make: object) -> None:
     with pytest.raises(ConfigError):
         make()  # type: ignore[operator]

@@ -104,7 +104,7 @@ def test_blocks_have_streams_of_their_own(backbone: Backbone, reward: Reward) ->
 
 
 def test_alpha_auto_is_a_number_in_the_result(backbone: Backbone, reward: Reward) -> None:
-    result = run(backbone, reward, steering=SVDD(candidates=2), base_designs=32)
+    result = run(backbone, reward, steering=SVDD(candidates=4), base_designs=0, ess_fraction=0.5)
     assert isinstance(result.alpha, float) and result.alpha > 0
     assert result.provenance["resolved"]["steering"]["init_args"]["alpha"] == result.alpha
 
@@ -268,7 +268,7 @@ def test_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pyte
         ({"template": "ACGT"}, DesignError, "12 letters"),
         ({"template": "ACGTX*******"}, DesignError, "X"),
         ({"template": "ACGTACGTACGT"}, DesignError, "every position"),
-        ({"steering": SVDD(), "base_designs": 0}, ConfigError, "base_designs"),
+        ({"steering": SVDD(), "ess_fraction": 1.0}, ConfigError, "ess_fraction"),
     ],
 )
 def test_bad_requests(

@@ -11,16 +11,19 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import Generator
+from jaxtyping import Float
+from torch import Generator, Tensor
 
 from gendesign.backbone import Backbone
 from gendesign.building import whole
 from gendesign.errors import ConfigError
 from gendesign.rewards.base import Reward
 from gendesign.steering.resampling import choose, selection_kl
-from gendesign.steering.sampler import Cost, Particles, Plan, Steering, temperature
-from gendesign.steering.unsteered import UnsteeredSampler
-from gendesign.steering.value import PosteriorMode
+from gendesign.steering.sampler import Cost, Particles, Plan, Sampler, Steering, run_sampler, temperature
+from gendesign.steering.value import PosteriorMode, score_distinct
+
+PILOT = 64
+"""Base designs from which alpha is chosen."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,20 @@ class BestOfN(Steering):
         """N evaluations a step, N rewards a design."""
         return Cost(network_rows=num * self.candidates * plan.steps, reward_calls=num * self.candidates)
 
+    def pilot(
+        self, backbone: Backbone, reward: Reward, plan: Plan, *, generator: Generator
+    ) -> tuple[Float[Tensor, "G M"], Cost]:
+        """Rewards of base designs, N of which would compete."""
+        final = run_sampler(Sampler(backbone, None), PILOT, plan, generator=generator)
+        values, _, calls = score_distinct(reward, backbone.codec.decode(final.x))
+        groups = torch.from_numpy(
+            values[: PILOT - PILOT % self.candidates] if self.candidates < PILOT else values
+        )
+        size = min(self.candidates, PILOT)
+        return groups.view(-1, size), final.cost + Cost(reward_calls=calls)
 
-class BestOfNSampler(UnsteeredSampler):
+
+class BestOfNSampler(Sampler):
     """Unsteered particles, N a design; the choice comes at the end."""
 
     def __init__(self, backbone: Backbone, reward: Reward, method: BestOfN) -> None:

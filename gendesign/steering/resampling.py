@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
@@ -46,32 +45,35 @@ def effective_sample_size(log_weights: Float[Tensor, "*B M"]) -> Float[Tensor, "
     return (2 * log_w.logsumexp(-1) - (2 * log_w).logsumexp(-1)).exp()
 
 
-def temperature_for(rewards: np.ndarray, ess_fraction: float) -> float:
-    """The alpha at which weights exp(r/alpha) on a base sample have a given effective sample size.
+def temperature_for(values: Float[Tensor, "G M"], ess_fraction: float) -> float:
+    """The alpha at which weights exp(v/alpha) leave a wanted share of M competing candidates effective.
 
     Args:
-        rewards: of base samples, in the reward's unit; values that are not finite are left out.
-        ess_fraction: wanted effective sample size over the number of samples, in (0, 1).
+        values: of G groups of M candidates, in the reward's unit; NaN counts as the group's mean.
+        ess_fraction: wanted mean over groups of effective sample size over M, in (1/M, 1).
 
     Returns:
         alpha, in the reward's unit.
 
     Raises:
-        ConfigError: fewer than two different finite rewards, or a fraction out of range.
+        ConfigError: no spread in any group, or a fraction that no temperature reaches.
     """
-    finite("ess_fraction", ess_fraction, above=0.0)
-    r = torch.from_numpy(np.asarray(rewards, dtype=np.float64))
-    r = r[r.isfinite()]
-    if ess_fraction >= 1:
-        raise ConfigError(f"ess_fraction must be below 1, got {ess_fraction:g}")
-    if len(r) < 2 or bool((r == r[0]).all()):
+    v = values.double()
+    v = torch.where(v.isnan(), v.nanmean(-1, keepdim=True), v)
+    v = v[~v.isnan().any(-1)]
+    spread = (v.amax(-1) - v.amin(-1)).max().item() if v.numel() else 0.0
+    if not spread > 0:
         raise ConfigError(
-            f"alpha='auto' needs base designs with different rewards; got {len(r)} finite, no spread: give a number"
+            "alpha='auto' needs candidates with different rewards, the pilot found none: give a number"
         )
-    spread = (r.max() - r.min()).item()
+
+    def reached(log_alpha: float) -> float:
+        return (effective_sample_size(v / math.exp(log_alpha)) / v.shape[-1]).mean().item()
+
     low, high = math.log(spread * 1e-6), math.log(spread * 1e6)
+    if not reached(low) < finite("ess_fraction", ess_fraction) < 1:
+        raise ConfigError(f"ess_fraction must be between {reached(low):.2g} and 1 here, got {ess_fraction:g}")
     for _ in range(100):  # the effective sample size grows with alpha: bisection
         middle = (low + high) / 2
-        reached = effective_sample_size(r / math.exp(middle)).item() / len(r)
-        low, high = (middle, high) if reached < ess_fraction else (low, middle)
+        low, high = (middle, high) if reached(middle) < ess_fraction else (low, middle)
     return math.exp(middle)

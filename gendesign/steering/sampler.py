@@ -148,8 +148,8 @@ class Particles:
         )
 
 
-class Sampler(ABC):
-    """A steering method bound to a backbone and a reward.
+class Sampler:
+    """A steering method bound to a backbone and a reward. This base class steers nothing: it samples p(x).
 
     Args:
         backbone: what is sampled.
@@ -195,9 +195,11 @@ class Sampler(ABC):
             cost=seen.cost,
         )
 
-    @abstractmethod
     def step(self, particles: Particles, step: int, plan: Plan, *, generator: Generator) -> Particles:
-        """Take reverse step number `step` (0-based)."""
+        """Take reverse step number `step` (0-based): here x_s ~ p(x_s | x_t)."""
+        x = self.candidates(particles, 1, step, plan, generator=generator)[0]
+        parent = torch.arange(len(particles), device=x.device)
+        return self.children(particles, x, parent, step, plan, generator=generator)
 
     def finish(self, particles: Particles, plan: Plan, *, generator: Generator) -> Particles:
         """Leave one particle a design."""
@@ -336,6 +338,19 @@ class Steering(Configurable, ABC):
     @abstractmethod
     def bound(self, num: int, plan: Plan) -> Cost:
         """The most that a run of `num` designs can spend, before anything is shared."""
+
+    def pilot(
+        self, backbone: Backbone, reward: Reward, plan: Plan, *, generator: Generator
+    ) -> tuple[Float[Tensor, "G M"], Cost]:
+        """Values that compete with each other on base trajectories, from which alpha="auto" is chosen.
+
+        Returns:
+            G groups of M values in the reward's unit, NaN where unknown, and what finding them cost.
+
+        Raises:
+            UnsupportedError: the method has no temperature.
+        """
+        raise UnsupportedError(f"{type(self).__name__} has no temperature to choose")
 
     def require(self, reward: Reward | None) -> Reward:
         """The reward, if this method can use it."""

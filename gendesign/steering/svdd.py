@@ -25,6 +25,9 @@ from gendesign.steering.resampling import choose, selection_kl
 from gendesign.steering.sampler import Cost, Particles, Plan, Sampler, Steering, temperature
 from gendesign.steering.value import PosteriorMode, PosteriorSamples, Value
 
+PILOT, PILOT_LOOKS = 16, 8
+"""Base particles from which alpha is chosen, and the steps at which their candidates are valued."""
+
 
 @dataclass(frozen=True)
 class SVDD(Steering):
@@ -61,12 +64,38 @@ class SVDD(Steering):
         # the last candidates are clean: they are scored, but the network is not asked
         return Cost(network_rows=states - num * self.candidates, reward_calls=states * draws)
 
+    def pilot(
+        self, backbone: Backbone, reward: Reward, plan: Plan, *, generator: Generator
+    ) -> tuple[Float[Tensor, "G M"], Cost]:
+        """Values of the candidates of base particles, at a few steps along the way."""
+        walker = Sampler(backbone, None)
+        # at a huge alpha a soft value is the mean: the temperature is not known yet
+        looker = Sampler(backbone, reward, value=self.value, alpha=1e9)
+        looks = {round((i + 0.5) * plan.steps / PILOT_LOOKS) for i in range(PILOT_LOOKS)}
+        parent = torch.arange(PILOT).repeat_interleave(self.candidates)
+        particles = walker.init(PILOT, plan, generator=generator)
+        parent, groups, cost = parent.to(particles.x.device), [], Cost()
+        for step in range(plan.steps):
+            if step in looks:
+                drawn = walker.candidates(particles, self.candidates, step, plan, generator=generator)
+                x = drawn.transpose(0, 1).flatten(0, 1)
+                seen = looker.children(
+                    replace(particles, cost=Cost()), x, parent, step, plan, generator=generator
+                )
+                groups.append(seen.value.view(PILOT, self.candidates).cpu())
+                cost = cost + seen.cost
+            particles = walker.step(particles, step, plan, generator=generator)
+        return torch.cat(groups), cost + particles.cost
+
 
 class SVDDSampler(Sampler):
     """Algorithm 1."""
 
     def __init__(self, backbone: Backbone, reward: Reward, method: SVDD) -> None:
-        super().__init__(backbone, reward, value=method.value, alpha=temperature(method.alpha))
+        # argmax needs no temperature, unless the value does
+        greedy = method.selection == "argmax" and method.alpha == "auto"
+        alpha = 1.0 if greedy else temperature(method.alpha)
+        super().__init__(backbone, reward, value=method.value, alpha=alpha)
         self.method = method
 
     def step(self, particles: Particles, step: int, plan: Plan, *, generator: Generator) -> Particles:

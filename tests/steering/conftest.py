@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-
 import pytest
 import torch
 from torch import Generator, Tensor, nn
@@ -59,7 +58,15 @@ class ExactSoftValue(Value):
         self.denoiser = denoiser
 
     def __call__(
-        self, reward: Reward, codec: Any, x: Tensor, t: Tensor, prediction: Any, *, alpha: float, generator: Generator
+        self,
+        reward: Reward,
+        codec: Any,
+        x: Tensor,
+        t: Tensor,
+        prediction: Any,
+        *,
+        alpha: float,
+        generator: Generator,
     ) -> Valued:
         values = self.table[self.denoiser.index(x)]
         return Valued(values, torch.ones_like(values, dtype=torch.bool), 0)
@@ -97,9 +104,13 @@ class Arena:
     def plan(self, steps: int = 8, template: str | None = None) -> Plan:
         return make_plan(self.backbone, steps=steps, template=template)
 
-    def sample(self, method: Steering, num: int, *, steps: int = 8, seed: int = 0, template: str | None = None) -> Any:
+    def sample(
+        self, method: Steering, num: int, *, steps: int = 8, seed: int = 0, template: str | None = None
+    ) -> Any:
         generator = Generator().manual_seed(seed)
-        return run_sampler(method(self.backbone, self.reward), num, self.plan(steps, template), generator=generator)
+        return run_sampler(
+            method(self.backbone, self.reward), num, self.plan(steps, template), generator=generator
+        )
 
     def frequencies(self, method: Steering, num: int, *, steps: int = 8, seed: int = 0) -> Tensor:
         """Empirical law of the designs."""
@@ -156,6 +167,3 @@ def random_law() -> Callable[[int, int], Tensor]:
 @pytest.fixture
 def tv() -> Callable[[Tensor, Tensor], float]:
     return total_variation
-
-
-

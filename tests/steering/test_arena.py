@@ -49,7 +49,9 @@ def test_row_13_values_and_the_blindness_of_mode_look_ahead(make_arena: Any) -> 
     torch.testing.assert_close(soft, expected, rtol=1e-6, atol=0)
     joint = arena.denoiser.joint[arena.denoiser.index(states)]
     mean = (joint * arena.r).sum(-1) / joint.sum(-1)
-    torch.testing.assert_close(mean, torch.tensor([0.072, 0.18, 0.60], dtype=torch.float64), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        mean, torch.tensor([0.072, 0.18, 0.60], dtype=torch.float64), rtol=1e-6, atol=0
+    )
 
     t = torch.full((3,), 0.5, dtype=torch.float64)
     prediction = arena.backbone.process.predict(arena.denoiser, states, t)

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -25,16 +24,31 @@ def test_selection_kl_between_nothing_and_log_m() -> None:
     assert selection_kl(w.log()[None]).item() == pytest.approx((w * (w * 3).log()).sum().item())
 
 
-@pytest.mark.parametrize("fraction", [0.05, 0.3, 0.9])
+@pytest.mark.parametrize("fraction", [0.15, 0.3, 0.9])
 def test_temperature_reaches_the_wanted_sample_size(fraction: float) -> None:
-    rewards = np.random.default_rng(0).normal(5, 2, 200)
-    alpha = temperature_for(np.append(rewards, np.nan), fraction)
-    reached = effective_sample_size(torch.from_numpy(rewards / alpha)).item() / 200
-    assert reached == pytest.approx(fraction, rel=1e-3)
-    assert temperature_for(10 * rewards, fraction) == pytest.approx(10 * alpha, rel=1e-6)
+    values = torch.randn(50, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    alpha = temperature_for(values, fraction)
+    assert (effective_sample_size(values / alpha) / 10).mean().item() == pytest.approx(fraction, rel=1e-6)
+    assert temperature_for(7 * values + 3, fraction) == pytest.approx(7 * alpha, rel=1e-6)
 
 
-@pytest.mark.parametrize(("rewards", "fraction"), [([1.0, 1.0], 0.1), ([np.nan, 1.0], 0.1), ([0.0, 1.0], 1.0), ([0.0, 1.0], 0.0)])
-def test_temperature_refuses_what_has_no_answer(rewards: list[float], fraction: float) -> None:
+def test_temperature_leaves_unknown_values_neutral() -> None:
+    nan = torch.nan
+    known = temperature_for(torch.tensor([[0.0, 1.0, 0.5]]), 0.6)
+    values = torch.tensor([[0.0, 1.0, nan], [nan, nan, nan]])
+    assert temperature_for(values, 0.6) == pytest.approx(known, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "fraction"),
+    [
+        ([[1.0, 1.0]], 0.7),
+        ([[math.nan, 1.0]], 0.7),
+        ([[0.0, 1.0]], 1.0),
+        ([[0.0, 1.0]], 0.5),
+        ([[0.0, 1.0]], math.nan),
+    ],
+)
+def test_temperature_refuses_what_has_no_answer(values: list[list[float]], fraction: float) -> None:
     with pytest.raises(ConfigError):
-        temperature_for(np.array(rewards), fraction)
+        temperature_for(torch.tensor(values), fraction)

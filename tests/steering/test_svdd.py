@@ -59,8 +59,18 @@ def test_coarse_grids_have_an_error_of_their_own(make_arena: Any, random_law: An
     law = torch.zeros(64, dtype=torch.float64) + 1e-3
     law[[0, 21, 42, 63]] = 1.0  # AAA, CCC, GGG, TTT
     law /= law.sum()
-    coarse = tv(make_arena(law, count_a, length=3, alpha=1.0, unmasking=Ancestral()).frequencies(Unsteered(), 20_000, steps=1), law)
-    fine = tv(make_arena(law, count_a, length=3, alpha=1.0, unmasking=Ancestral()).frequencies(Unsteered(), 20_000, steps=64), law)
+    coarse = tv(
+        make_arena(law, count_a, length=3, alpha=1.0, unmasking=Ancestral()).frequencies(
+            Unsteered(), 20_000, steps=1
+        ),
+        law,
+    )
+    fine = tv(
+        make_arena(law, count_a, length=3, alpha=1.0, unmasking=Ancestral()).frequencies(
+            Unsteered(), 20_000, steps=64
+        ),
+        law,
+    )
     exact = tv(make_arena(law, count_a, length=3, alpha=1.0).frequencies(Unsteered(), 20_000), law)
     assert coarse > 0.8 and fine < 0.1 and exact < 0.03
 
