@@ -1,0 +1,1 @@
+"""Configurations: train/ for `gendesign fit`, design/ for `gendesign design`."""

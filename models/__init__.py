@@ -1,0 +1,1 @@
+"""Networks: tensors in, logits out. They know neither process, domain nor reward."""
