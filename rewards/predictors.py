@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from gendesign.building import Configurable, build, describe, finite, whole
 from gendesign.codecs import SequenceCodec
-from gendesign.determinism import dropout_seeded, generator
+from gendesign.determinism import dropout_seeded
 from gendesign.errors import CheckpointError, ConfigError
 from gendesign.models.predictor import SequencePredictor
 from gendesign.optimisation import adamw_with_cosine
@@ -46,11 +46,10 @@ class Predictor(Configurable, LightningModule):
         prefix: constant sequence before every design in the training data.
         suffix: constant sequence after it.
         source: where the measurements come from; one line.
-        shift: in training, move the sequence by up to this many positions (zeros come in).
         lr: peak learning rate.
         weight_decay: of weight matrices.
         warmup_steps: steps of linear warm-up; then cosine decay to the trainer's max_steps.
-        seed: of initial weights, dropout and shifts.
+        seed: of initial weights and dropout.
 
     Raises:
         ConfigError: the network's shape does not fit codec and heads, or an argument is out of range.
@@ -67,7 +66,6 @@ class Predictor(Configurable, LightningModule):
         prefix: str = "",
         suffix: str = "",
         source: str = "",
-        shift: int = 0,
         lr: float = 2e-3,
         weight_decay: float = 0.05,
         warmup_steps: int = 100,
@@ -96,7 +94,7 @@ class Predictor(Configurable, LightningModule):
         self.register_buffer("scale", torch.full((len(heads),), math.nan))
         self.center: Float[Tensor, " n"]
         self.scale: Float[Tensor, " n"]
-        self.shift, self.seed = whole("shift", shift, at_least=0), seed
+        self.seed = seed
         self.lr, self.weight_decay = (
             finite("lr", lr, above=0.0),
             finite("weight_decay", weight_decay, at_least=0.0),
@@ -149,9 +147,6 @@ class Predictor(Configurable, LightningModule):
         """Mean squared error over the measured targets, standardised; members share only the batch."""
         place = (self.seed, "train", int(batch["position"]), self.global_rank)
         letters = self._letters(batch["x"], batch["mask"])
-        if self.shift:
-            by = torch.randint(-self.shift, self.shift + 1, (), generator=generator(*place, "shift"))
-            letters = _shifted(letters, int(by))
         target = (batch["targets"].to(letters) - self.center) / self.scale
         measured = ~target.isnan() * batch["weight"].to(letters)[:, None]
         with dropout_seeded(*place, "dropout", device=self.device):
@@ -233,10 +228,3 @@ def load_predictor(name_or_folder: str, *, trust: Sequence[str] = ()) -> Predict
             f"{folder}: weights and config do not fit: {' '.join(str(error).split())}"
         ) from error
     return predictor.eval().requires_grad_(False)
-
-
-def _shifted(letters: Float[Tensor, "B L A"], by: int) -> Float[Tensor, "B L A"]:
-    """Move sequences by `by` positions to the right (left if negative); zeros come in."""
-    padded = nn.functional.pad(letters, (0, 0, max(by, 0), max(-by, 0)))
-    length = letters.shape[1]
-    return padded[:, :length] if by >= 0 else padded[:, -length:]

@@ -90,15 +90,6 @@ def test_the_loss_is_the_mean_squared_error_of_what_was_measured() -> None:
     torch.testing.assert_close(model.training_step(batch, 0), (errors[0] + 3 * errors[1]) / 4)
 
 
-def test_a_shift_moves_letters_and_brings_zeros() -> None:
-    from gendesign.rewards.predictors import _shifted
-
-    x = torch.arange(1.0, 4.0).reshape(1, 3, 1)
-    assert _shifted(x, 1).flatten().tolist() == [0, 1, 2]
-    assert _shifted(x, -2).flatten().tolist() == [3, 0, 0]
-    assert _shifted(x, 0).flatten().tolist() == [1, 2, 3]
-
-
 def table(path: Path, num: int = 240) -> Path:
     """Long table: "up" counts G, "down" counts T, each sequence measured in one or both."""
     rng = np.random.default_rng(0)
