@@ -24,6 +24,7 @@ _HOME = {
     "KTokens": "diffusion.unmasking",
     "LogLinear": "diffusion.schedules",
     "MaskedDiffusion": "diffusion.masked",
+    "PoissonFlow": "diffusion.poisson_flow",
     "PosteriorMode": "steering.value",
     "PosteriorSamples": "steering.value",
     "ProteinCodec": "codecs",
@@ -44,10 +45,11 @@ _HOME = {
 }
 
 __all__ = [
-    "SVDD", "Ancestral", "Backbone", "BestOfN", "Cosine", "DNACodec", "DesignSet", "FirstHitting", "FunctionReward",
-    "GendesignError", "KTokens", "LogLinear", "MaskedDiffusion", "PosteriorMode", "PosteriorSamples", "ProteinCodec",
-    "RNACodec", "Reward", "Scores", "SequenceCodec", "Status", "Unsteered", "design", "estimate_cost", "list_backbones",
-    "list_rewards", "load_backbone", "load_reward", "write_report",
+    "Ancestral", "Backbone", "BestOfN", "Cosine", "DNACodec", "DesignSet", "FirstHitting", "FunctionReward",
+    "GendesignError", "KTokens", "LogLinear", "MaskedDiffusion", "PoissonFlow", "PosteriorMode",
+    "PosteriorSamples", "ProteinCodec", "RNACodec", "Reward", "SVDD", "Scores", "SequenceCodec", "Status",
+    "Unsteered", "design", "estimate_cost", "list_backbones", "list_rewards", "load_backbone", "load_reward",
+    "write_report",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from gendesign.codecs import DNACodec, ProteinCodec, RNACodec, SequenceCodec
     from gendesign.design_set import DesignSet
     from gendesign.diffusion.masked import MaskedDiffusion
+    from gendesign.diffusion.poisson_flow import PoissonFlow
     from gendesign.diffusion.schedules import Cosine, LogLinear
     from gendesign.diffusion.unmasking import Ancestral, FirstHitting, KTokens
     from gendesign.errors import GendesignError

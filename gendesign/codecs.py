@@ -134,8 +134,9 @@ class SequenceCodec(Codec):
             )
         wrong = sorted(set(text) - self._index.keys() - {FREE})
         if wrong:
+            shown = "".join(wrong[:5])
             raise DesignError(
-                f"expected a template of letters {self.alphabet} and '{FREE}' for free positions, got {''.join(wrong[:5])!r}"
+                f"expected letters {self.alphabet} and '{FREE}' for free positions, got {shown!r}"
             )
         ids = torch.tensor([self._index.get(letter, self.mask_id) for letter in text])
         fixed = ids != self.mask_id

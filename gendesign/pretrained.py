@@ -54,7 +54,9 @@ def write_pretrained(folder: str | Path, config: Mapping[str, Any], weights: Map
         try:
             tensors = {name: value.detach().to("cpu").contiguous() for name, value in weights.items()}
             save_file(tensors, made / WEIGHTS)
-            (made / WEIGHTS).chmod(0o644)  # mkdtemp and save_file keep other users out; what is shipped is for all
+            (made / WEIGHTS).chmod(
+                0o644
+            )  # mkdtemp and save_file keep other users out; what is shipped is for all
             full = {"format_version": FORMAT_VERSION, **config, "weights_sha256": _digest(made / WEIGHTS)}
             (made / CONFIG).write_text(
                 yaml.safe_dump(full, sort_keys=False, allow_unicode=True), encoding="utf-8"

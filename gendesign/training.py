@@ -81,8 +81,6 @@ def main(argv: Sequence[str]) -> int:
     """
     # Lightning warns where both the arguments given here and those of the process exist; here they are the same.
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
-    # Lightning warns where both the arguments given here and those of the process exist; here they are the same.
-    warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
     try:
         TrainingCLI(
             LightningModule,

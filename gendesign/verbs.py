@@ -5,10 +5,11 @@ import csv
 import inspect
 import io
 import re
+import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,8 @@ def design_verb(arguments: argparse.Namespace) -> None:
             config=job.config,
             **job.settings,
         )
+    command = shlex.join(["gendesign", "design", *arguments.words])
+    run = replace(run, provenance=run.provenance | {"command": command})
     run.save(job.out)
     report = write_report(run, job.out / "report.html")
     for label, scores in run.scores.items():
@@ -155,7 +158,6 @@ def design_verb(arguments: argparse.Namespace) -> None:
 
 
 def _median(values: Any) -> str:
-
     fine = np.asarray(values)[np.isfinite(values)]
     return f"{np.median(fine):.3f}" if len(fine) else "none"
 

@@ -53,9 +53,7 @@ def test_flow_of_gaussian_data(solver: Solver, values: tuple[float, ...]) -> Non
 @pytest.mark.parametrize(("solver", "order"), [(Euler(), 1), (Heun(), 2)])
 def test_order_of_convergence(solver: Solver, order: int) -> None:
     process = PoissonFlow(math.inf)
-    errors = [
-        abs(integrate(solver, gaussian, steps, process)[0] - 0.499990234661) for steps in (36, 72, 144)
-    ]
+    errors = [abs(integrate(solver, gaussian, steps, process)[0] - 0.499990234661) for steps in (36, 72, 144)]
     slopes = [math.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
     assert all(s == pytest.approx(order, abs=0.2) for s in slopes)
 
