@@ -113,7 +113,7 @@ class Store:
         if resume and manifest.exists():
             if json.loads(manifest.read_text()).get("key") != key:
                 raise OutputError(
-                    f"{folder} holds a run with other settings or weights; resume it with the same, or use another folder"
+                    f"{folder} holds a run with other settings or weights; resume with the same, or use another folder"
                 )
             for name in RESULTS:  # results are written anew from the blocks
                 (folder / name).unlink(missing_ok=True)
