@@ -322,6 +322,45 @@ def test_score_takes_only_what_it_uses(work: Path, capsys: pytest.CaptureFixture
     assert "num_designs=3" in fails(capsys, "score", "x.fasta", "reward=adenines.yaml", "num_designs=3")
 
 
+def test_data_from_a_mirror(
+    work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gendesign.table_sources import TABLES
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(work / "cache"))
+    monkeypatch.delenv("GENDESIGN_DATA", raising=False)
+    name = "yeast_random_promoters_dream2022_demo"
+    source = TABLES[name].sources[0]
+    file = work / "mirror" / source.repo / source.commit / source.path
+    file.parent.mkdir(parents=True)
+    file.write_text("TGCATTTTTTTCACATCACGT\t3\nACNG\t1\n")
+    assert "gendesign data get" in fails(capsys, "data", "path", name)
+    code, out, err = run(capsys, "data", "get", name, "--mirror", (work / "mirror").as_uri())
+    assert code == 0 and "demo_train.txt" in err
+    assert (
+        gzip.decompress(Path(out.strip()).read_bytes()) == b"sequence,expression\nTGCATTTTTTTCACATCACGT,3.0\n"
+    )
+    assert run(capsys, "data", "path", name)[1] == out
+    assert out.strip() in run(capsys, "data", "list")[1]
+
+
+def test_progress_on_a_terminal(work: Path, backbone: Path) -> None:
+    pty = pytest.importorskip("pty")
+    leader, follower = pty.openpty()
+    command = [GEN, "design", *words(backbone, "out=a")]
+    environment = {**os.environ, "COLUMNS": "120", "TERM": "xterm"}
+    process = subprocess.Popen(command, cwd=work, stdout=subprocess.DEVNULL, stderr=follower, env=environment)
+    os.close(follower)
+    shown = b""
+    try:
+        while chunk := os.read(leader, 4096):
+            shown += chunk
+    except OSError:  # the other side has closed
+        pass
+    assert process.wait(timeout=120) == 0, shown
+    assert b"steered designs" in shown and b"100%" in shown and b"network evaluations" in shown
+
+
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "list")
     assert code == 0
