@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gendesign.backbone import Backbone, list_backbones
-from gendesign.building import build, check_arguments
+from gendesign.backbone import Backbone, list_backbones, load_backbone
+from gendesign.building import build, check_arguments, describe
 from gendesign.compose import CONFIGS, GROUPS, compose, options
 from gendesign.rewards.base import Reward
 from gendesign.rewards.catalog import build_reward, list_rewards, load_reward
@@ -66,8 +66,6 @@ def test_reward_files_build_and_are_described(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(options("backbone")))
 def test_backbone_files_load(name: str) -> None:
-    from gendesign.backbone import load_backbone
-
     assert name in list_backbones()
     assert isinstance(load_backbone(yaml.safe_load(options("backbone")[name].read_text())["path"]), Backbone)
 
@@ -97,3 +95,22 @@ def test_the_auditor_shares_no_predictor_with_the_guide() -> None:
 @pytest.mark.parametrize("path", TRAINING, ids=lambda path: path.stem)
 def test_training_files_are_whole(path: Path) -> None:
     assert {"model", "data", "trainer"} <= set(yaml.safe_load(path.read_text()))
+
+
+def test_own_sequences_continue_the_shipped_backbone() -> None:
+    """`--init` needs the same network: the example's is built as the shipped one."""
+    model = yaml.safe_load((CONFIGS.parent / "train/own_sequences.yaml").read_text())["model"]["init_args"]
+    backbone = load_backbone("dna-yeast-promoter")
+    for part in ("codec", "process", "denoiser"):
+        built, shipped = build(model[part]), getattr(backbone, part)
+        assert type(built) is type(shipped)
+        full = {**signature_defaults(type(built)), **model[part]["init_args"]}
+        assert full == {**signature_defaults(type(shipped)), **describe(shipped)["init_args"]}
+
+
+def signature_defaults(cls: type) -> dict[str, Any]:
+    return {
+        p.name: describe(p.default)
+        for p in inspect.signature(cls).parameters.values()
+        if p.default is not p.empty
+    }
