@@ -48,7 +48,7 @@ class PredictedReward(DifferentiableReward):
         prefix: str | None = None,
         suffix: str | None = None,
         min_length: int = 1,
-        batch_size: int = 256,
+        batch_size: int = 128,
         name: str = "",
     ) -> None:
         self.predictor = load_predictor(predictor)
