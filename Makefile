@@ -56,7 +56,7 @@ layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/.dev
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist worksteal
 
 science: $(VENV)/.dev
 	$(PY) -m pytest -m slow
