@@ -73,7 +73,7 @@ def design(
     template: str | None = None,
     unmasking: Unmasking | None = None,
     base_designs: int = 64,
-    ess_fraction: float = 0.35,
+    ess_fraction: float = 0.4,
     max_rows: int = 1024,
     out: str | Path | None = None,
     resume: bool = False,
