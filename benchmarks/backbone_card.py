@@ -127,6 +127,36 @@ def bound(backbone: Backbone, data: SequenceDataModule, rows: Index, num_times: 
     return -nats / np.array([len(design) for design in designs]) / math.log(2)
 
 
+def print_likeness(
+    backbone: Backbone, data: SequenceDataModule, gene: str, *, num_samples: int, steps: int
+) -> None:
+    """Print what samples share with unseen natives, and with training."""
+    start = time.perf_counter()
+    samples = backbone.sample(num_samples, steps=steps, seed=0)
+    print(
+        f"{len(samples)} samples ({len(set(samples))} distinct), {steps} steps, "
+        f"{time.perf_counter() - start:.1f} s"
+    )
+    natives = one_a_gene(data, data.indices("test"), gene)
+    for k in (3, 6):
+        ours, theirs = spectra(samples, natives, k)
+        everything = spectrum_correlation(
+            kmer_spectrum(samples, k),
+            kmer_spectrum(one_a_gene(data, np.arange(len(data.sequences)), gene), k),
+        )
+        print(
+            f"{k}-mers: samples with unseen natives {ours:.3f}, two halves of unseen natives {theirs:.3f} "
+            f"({len(natives) // 2} sequences each); all samples with all natives {everything:.3f}"
+        )
+    training = [data.sequences[row] for row in data.indices("train")]
+    words = {sequence[i : i + 25] for sequence in training for i in range(len(sequence) - 24)}
+    for who, designs in (("samples", samples), ("unseen natives", natives)):
+        holders, stretches, longest = copies(designs, words, 25)
+        print(
+            f"copies of 25 bases or more: {stretches} in {holders} of {len(designs)} {who}, the longest {longest} bases"
+        )
+
+
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(
@@ -136,8 +166,8 @@ def main() -> None:
     parser.add_argument(
         "--config", required=True, help="the YAML that it was trained with (its data section is used)"
     )
-    parser.add_argument("--num-times", type=int, default=128, help="noise levels a sequence")
-    parser.add_argument("--num-samples", type=int, default=2048)
+    parser.add_argument("--num-times", type=int, default=64, help="noise levels a sequence")
+    parser.add_argument("--num-samples", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
@@ -151,44 +181,27 @@ def main() -> None:
     backbone = load_backbone(arguments.backbone)
 
     name, markov = best_markov(data, gene)
+    x = data.codec.encode(data.sequences).numpy()
+    all_weights = gene_weights(data, np.arange(len(x)), gene)
+    order_5 = markov_bits(x, all_weights, data.indices("train"), 5, 10.0)
     for split in ("val", "test"):
         rows = data.indices(split)
         weights, groups = gene_weights(data, rows, gene), [group[row] for row in rows]
         bits = bound(backbone, data, rows, arguments.num_times if split == "test" else 16)
-        for who, values in (
-            ("backbone", bits),
-            (f"Markov ({name})", markov[rows]),
-            ("difference", bits - markov[rows]),
-        ):
+        figures = {
+            "backbone": bits,
+            f"best Markov ({name})": markov[rows],
+            "backbone less best Markov": bits - markov[rows],
+            "order-5 Markov": order_5[rows],
+            "backbone less order-5 Markov": bits - order_5[rows],
+        }
+        for who, values in figures.items():
             low, high = bootstrap_over_groups(values, weights, groups)
             mean = np.average(values, weights=weights)
-            print(
-                f"{split}: {who}: {mean:.4f} bits a base, 95 % {low:.4f} to {high:.4f}, over {len(set(groups))} groups"
-            )
+            interval = f"95 % {low:.4f} to {high:.4f}, over {len(set(groups))} groups"
+            print(f"{split}: {who}: {mean:.4f} bits a base, {interval}")
 
-    start = time.perf_counter()
-    samples = backbone.sample(arguments.num_samples, steps=arguments.steps, seed=0)
-    print(
-        f"{len(samples)} samples ({len(set(samples))} distinct), {arguments.steps} steps, "
-        f"{time.perf_counter() - start:.1f} s"
-    )
-    natives = one_a_gene(data, data.indices("test"), gene)
-    for k in (3, 6):
-        ours, theirs = spectra(samples, natives, k)
-        everything = spectrum_correlation(
-            kmer_spectrum(samples, k), kmer_spectrum(one_a_gene(data, np.arange(len(group)), gene), k)
-        )
-        print(
-            f"{k}-mers: samples with unseen natives {ours:.3f}, two halves of unseen natives {theirs:.3f} "
-            f"({len(natives) // 2} sequences each); all samples with all natives {everything:.3f}"
-        )
-    training = [data.sequences[row] for row in data.indices("train")]
-    words = {sequence[i : i + 25] for sequence in training for i in range(len(sequence) - 24)}
-    for who, designs in (("samples", samples), ("unseen natives", natives)):
-        holders, stretches, longest = copies(designs, words, 25)
-        print(
-            f"copies of 25 bases or more: {stretches} in {holders} of {len(designs)} {who}, the longest {longest} bases"
-        )
+    print_likeness(backbone, data, gene, num_samples=arguments.num_samples, steps=arguments.steps)
     network = torch.randint(0, 5, (640, 80))
     with torch.no_grad():
         backbone.denoiser(network)
