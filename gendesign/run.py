@@ -73,7 +73,7 @@ def design(
     template: str | None = None,
     unmasking: Unmasking | None = None,
     base_designs: int = 64,
-    ess_fraction: float = 0.4,
+    ess_fraction: float = 0.33,
     max_rows: int = 1024,
     out: str | Path | None = None,
     resume: bool = False,
@@ -146,6 +146,7 @@ def design(
         if base_designs
         else None
     )
+    pilot_bound = steering.pilot_bound(plan) if _has_pilot(steering) else Cost()
     steering, pilot = _resolve_alpha(steering, backbone, reward, plan, seed=seed, ess_fraction=ess_fraction)
     sampler = steering(backbone, reward)
     run = judge(sample(sampler, num_designs, "steered designs"), base, steering)
@@ -161,7 +162,7 @@ def design(
         "versions": _versions(),
         "seconds_in_all": time.perf_counter() - start,
     }
-    return replace(run, cost=run.cost + pilot, provenance=provenance)
+    return replace(run, cost=run.cost + pilot, estimate=run.estimate + pilot_bound, provenance=provenance)
 
 
 def estimate_cost(
@@ -177,7 +178,8 @@ def estimate_cost(
     """The most that a run can spend in network rows and reward calls, the unsteered designs included."""
     plan = make_plan(with_unmasking(backbone, unmasking), steps=steps, template=template)
     scored = Cost(reward_calls=num_designs + base_designs)
-    return steering.bound(num_designs, plan) + Unsteered().bound(base_designs, plan) + scored
+    pilot = steering.pilot_bound(plan) if _has_pilot(steering) else Cost()
+    return steering.bound(num_designs, plan) + pilot + Unsteered().bound(base_designs, plan) + scored
 
 
 def with_unmasking(backbone: Backbone, unmasking: Unmasking | None) -> Backbone:
@@ -198,6 +200,12 @@ def with_unmasking(backbone: Backbone, unmasking: Unmasking | None) -> Backbone:
     return other
 
 
+def _has_pilot(steering: Steering) -> bool:
+    """Whether alpha is to be chosen; a choice of the best has none."""
+    greedy = getattr(steering, "selection", "") in ("argmax", "best")
+    return getattr(steering, "alpha", None) == "auto" and not greedy
+
+
 def _resolve_alpha(
     steering: Steering,
     backbone: Backbone,
@@ -208,10 +216,8 @@ def _resolve_alpha(
     ess_fraction: float,
 ) -> tuple[Steering, Cost]:
     """Replace alpha="auto" by the temperature with the wanted effective sample size in a pilot, and its cost."""
-    if getattr(steering, "alpha", None) != "auto" or reward is None:
+    if reward is None or not _has_pilot(steering):
         return steering, Cost()  # without its reward the method itself complains
-    if getattr(steering, "selection", "") in ("argmax", "best"):
-        return steering, Cost()  # a choice of the best has no temperature
     noise = generator(seed, "pilot", 0, device=backbone.device)
     values, cost = steering.pilot(backbone, reward, plan, generator=noise)
     alpha = temperature_for(values, ess_fraction)

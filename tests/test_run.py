@@ -104,7 +104,11 @@ def test_blocks_have_streams_of_their_own(backbone: Backbone, reward: Reward) ->
 
 
 def test_alpha_auto_is_a_number_in_the_result(backbone: Backbone, reward: Reward) -> None:
-    result = run(backbone, reward, steering=SVDD(candidates=4), base_designs=0, ess_fraction=0.5)
+    method = SVDD(candidates=4)
+    result = run(backbone, reward, steering=method, base_designs=0, ess_fraction=0.5)
+    bound = estimate_cost(backbone, method, num_designs=8, steps=6, base_designs=0)
+    assert result.cost.network_rows <= result.estimate.network_rows <= bound.network_rows
+    assert result.cost.reward_calls <= result.estimate.reward_calls <= bound.reward_calls
     assert isinstance(result.alpha, float) and result.alpha > 0
     assert result.provenance["resolved"]["steering"]["init_args"]["alpha"] == result.alpha
 

@@ -67,6 +67,10 @@ class BestOfN(Steering):
         size = min(self.candidates, PILOT)
         return groups.view(-1, size), final.cost + Cost(reward_calls=calls)
 
+    def pilot_bound(self, plan: Plan) -> Cost:
+        """The base designs and their rewards."""
+        return Cost(network_rows=PILOT * plan.steps, reward_calls=PILOT)
+
 
 class BestOfNSampler(Sampler):
     """Unsteered particles, N a design; the choice comes at the end."""

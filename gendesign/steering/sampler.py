@@ -352,6 +352,10 @@ class Steering(Configurable, ABC):
         """
         raise UnsupportedError(f"{type(self).__name__} has no temperature to choose")
 
+    def pilot_bound(self, plan: Plan) -> Cost:
+        """The most that a pilot can spend."""
+        return Cost()
+
     def require(self, reward: Reward | None) -> Reward:
         """The reward, if this method can use it."""
         name = type(self).__name__

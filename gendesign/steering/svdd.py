@@ -25,7 +25,7 @@ from gendesign.steering.resampling import choose, selection_kl
 from gendesign.steering.sampler import Cost, Particles, Plan, Sampler, Steering, temperature
 from gendesign.steering.value import PosteriorMode, PosteriorSamples, Value
 
-PILOT, PILOT_LOOKS = 16, 8
+PILOT, PILOT_LOOKS = 32, 8
 """Base particles from which alpha is chosen, and the steps at which their candidates are valued."""
 
 
@@ -86,6 +86,12 @@ class SVDD(Steering):
                 cost = cost + seen.cost
             particles = walker.step(particles, step, plan, generator=generator)
         return torch.cat(groups), cost + particles.cost
+
+    def pilot_bound(self, plan: Plan) -> Cost:
+        """The walk of the base particles, and their candidates at each look."""
+        looks = PILOT * self.candidates * PILOT_LOOKS
+        draws = self.value.num if isinstance(self.value, PosteriorSamples) else 1
+        return Cost(network_rows=PILOT * plan.steps + looks, reward_calls=looks * draws)
 
 
 class SVDDSampler(Sampler):
