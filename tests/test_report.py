@@ -14,7 +14,14 @@ from gendesign.errors import OutputError
 from gendesign.report import render_report, write_report
 from gendesign.report.likeness import information
 from gendesign.report.tables import coloured
-from gendesign.report.text import check_overoptimisation, decimals_for, number, percent
+from gendesign.report.text import (
+    Verdict,
+    check_overoptimisation,
+    check_typicality,
+    decimals_for,
+    number,
+    percent,
+)
 from gendesign.rewards.base import Scores, Status
 from gendesign.steering.sampler import Cost
 
@@ -447,3 +454,17 @@ def test_coloured_letters_copy_as_the_design():
     assert re.sub(r"<[^>]+>", "", text) == "AACCGGTTACGTNN&lt;&amp;"
     assert text.count("<span>") == 2
     assert "<i" not in coloured("MKV", "ACDEFGHIKLMNPQRSTVWY")
+
+
+@pytest.mark.parametrize(
+    ("naturalness", "level", "said"),
+    [(-1.3, "calm", ""), (-0.9, "caution", "likelier than 99 %"), (-1.9, "caution", "less likely than 99 %")],
+)
+def test_designs_outside_the_natural_likelihood_are_not_called_sound(naturalness, level, said):
+    calm = Verdict("calm", "No sign of over-optimisation", "Both rose.")
+    natural = np.linspace(-1.5, -1.1, 101)
+    verdict = check_typicality(calm, naturalness, natural)
+    assert verdict.level == level and said in verdict.text and "Both rose." in verdict.text
+    assert check_typicality(calm, naturalness, None) == calm
+    warning = Verdict("warning", "Over-optimised", "Fell.")
+    assert check_typicality(warning, naturalness, natural) == warning

@@ -17,7 +17,14 @@ from gendesign.report.figures import Series
 from gendesign.report.likeness import likeness, logo
 from gendesign.report.shown import Role, Shown, alphabet_of
 from gendesign.report.tables import design_table, run_table, variety_table
-from gendesign.report.text import check_overoptimisation, decimals_for, median, number, percent
+from gendesign.report.text import (
+    check_overoptimisation,
+    check_typicality,
+    decimals_for,
+    median,
+    number,
+    percent,
+)
 
 if TYPE_CHECKING:
     from gendesign.design_set import DesignSet
@@ -42,7 +49,7 @@ def gather(run: "DesignSet") -> dict[str, Any]:
         "letter": "base" if set(alphabet) <= set("ACGTU") else "letter",
         "headline": _headline(run, sets, guide, heldout),
         "tiles": _tiles(run, sets, guide, heldout),
-        "verdict": _verdict(sets, guide, heldout),
+        "verdict": _verdict(run, sets, guide, heldout),
         "scatters": _scatters(run, sets, guide, heldout),
         "natural_note": "" if run.reference is None else run.reference.notes.get("natural", ""),
     }
@@ -147,7 +154,9 @@ def _tiles(
             notes.append(f"unsteered {number(median(sets[0].values(role.name)), role.decimals)}")
         tiles.append({"label": label, "value": number(median(values), role.decimals), "notes": notes})
     if np.isfinite(sets[-1].naturalness).any():
-        notes = ["nats a letter, median", "closer to 0 is more natural"]
+        natural = None if run.reference is None else run.reference.naturalness
+        compared = "higher is likelier" if natural is None else f"natural {number(float(natural[50]), 2)}"
+        notes = ["nats a letter, median", compared]
         if len(sets) == 2:
             notes.append(f"unsteered {number(median(sets[0].naturalness), 2)}")
         tiles.append(
@@ -163,7 +172,7 @@ def _tiles(
     return tiles
 
 
-def _verdict(sets: list[Shown], guide: Role | None, heldout: Role | None) -> Any:
+def _verdict(run: "DesignSet", sets: list[Shown], guide: Role | None, heldout: Role | None) -> Any:
     if guide is None or not np.isfinite(sets[-1].values(guide.name)).any():
         return None
 
@@ -171,7 +180,10 @@ def _verdict(sets: list[Shown], guide: Role | None, heldout: Role | None) -> Any
         return (sets[0].values(role.name) if len(sets) == 2 else np.empty(0)), sets[-1].values(role.name)
 
     same = heldout is not None and heldout.unit == guide.unit
-    return check_overoptimisation(pair(guide), None if heldout is None else pair(heldout), same_unit=same)
+    audited = None if heldout is None else pair(heldout)
+    verdict = check_overoptimisation(pair(guide), audited, same_unit=same)
+    natural = None if run.reference is None else run.reference.naturalness
+    return check_typicality(verdict, median(sets[-1].naturalness), natural)
 
 
 def _rewards(sets: list[Shown], roles: list[Role]) -> dict[str, Any]:
@@ -256,7 +268,11 @@ def _scatters(
             band_label="90 % of natural",
         )
         caption = "Naturalness is the log-likelihood of a design under the backbone (a lower bound) over its length. "
-        caption += "High scores far below the natural band deserve suspicion." if natural is not None else ""
+        caption += (
+            "High scores far from the natural band, on either side, deserve suspicion."
+            if natural is not None
+            else ""
+        )
         panels.append((Markup(svg), caption))
     return panels
 

@@ -104,6 +104,27 @@ def check_overoptimisation(
     return Verdict("calm", "No sign of over-optimisation", f"{said}{share}.")
 
 
+def check_typicality(verdict: Verdict, naturalness: float, natural: Floats | None) -> Verdict:
+    """Turn a calm verdict into a caution where the designs' likelihood is not that of natural sequences.
+
+    Args:
+        verdict: on over-optimisation.
+        naturalness: median of the designs, nats a letter.
+        natural: the same of natural sequences at percentiles 0 to 100, or None.
+
+    Returns:
+        the verdict; a likelihood outside the middle 98 % of natural ones, on either side, is not typical.
+    """
+    if natural is None or verdict.level != "calm" or natural[1] <= naturalness <= natural[99]:
+        return verdict
+    if naturalness > natural[99]:
+        said = "likelier than 99 % of natural sequences: simple, repetitive stretches are likely, not natural"
+    else:
+        said = "less likely than 99 % of natural sequences"
+    text = f"{verdict.text} Yet the median design is {said}. A larger alpha keeps designs closer to nature."
+    return Verdict("caution", "The audit agrees, but the designs are not typical", text)
+
+
 def _rise_interval(before: Floats, after: Floats, resamples: int = 2000) -> tuple[float, float]:
     """95 % bootstrap interval of the difference of medians."""
     rng = np.random.default_rng(0)
