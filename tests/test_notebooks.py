@@ -1,6 +1,5 @@
 """Notebooks run from the first cell to the last, and keep the outputs that a reader sees."""
 
-import time
 from pathlib import Path
 
 import nbformat
@@ -14,9 +13,7 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     notebook = nbformat.read(path, as_version=4)
-    start = time.monotonic()
     NotebookClient(notebook, timeout=180, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    assert time.monotonic() - start < 150  # 40 s on a calm machine with two cores
     assert not list(tmp_path.iterdir()), "a notebook leaves files behind"
 
 
