@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from gendesign.backbone import Backbone, load_backbone
 from gendesign.building import build, describe
 from gendesign.codecs import DNACodec
-from gendesign.steering.sampler import make_plan, run_sampler
+from gendesign.steering.particles import make_plan
+from gendesign.steering.sampler import run_sampler
 from gendesign.steering.unsteered import Unsteered
 
 

@@ -21,7 +21,7 @@ from gendesign.errors import OutputError
 from gendesign.metrics import diverse_subset
 from gendesign.reference import Reference
 from gendesign.rewards.base import Scores
-from gendesign.steering.sampler import Cost
+from gendesign.steering.particles import Cost
 from gendesign.storage import RESULTS, write_text
 
 Floats = npt.NDArray[np.float64]

@@ -27,19 +27,16 @@ from gendesign.determinism import generator
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import Unmasking
 from gendesign.errors import GendesignError, UnsupportedError
-from gendesign.reference import novelty
+from gendesign.judging import judge_designs
 from gendesign.rewards.base import Reward
+from gendesign.steering.particles import Cost, Particles, Plan, make_plan
 from gendesign.steering.resampling import temperature_for
-from gendesign.steering.sampler import Cost, Particles, Plan, Sampler, Steering, make_plan, run_sampler
+from gendesign.steering.sampler import Sampler, Steering, run_sampler
 from gendesign.steering.unsteered import Unsteered
 from gendesign.storage import Store, Stored
-from gendesign.training_table import training_sequences
 
 BLOCK = 64
 """Designs that share one random stream, and that are kept on disk together."""
-
-LIKELIHOOD_TIMES = 32
-"""Mask counts a design in the naturalness of a report."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,7 @@ def design(
         return _sample(sampler, num, plan, seed=seed, stage=stage, store=store, progress=progress)
 
     def judge(blocks: list[Stored], base: DesignSet | None, method: Steering) -> DesignSet:
-        return _judge(backbone, rewards, blocks, method, plan, base=base, seed=seed)
+        return judge_designs(backbone, rewards, blocks, method, plan, base=base, seed=seed)
 
     unsteered = Unsteered()
     base = (
@@ -270,41 +267,6 @@ def _watch(
 def _highest(particles: Particles) -> float:
     fine = particles.value[particles.value.isfinite()]
     return float(fine.max()) if len(fine) else float("nan")
-
-
-def _judge(
-    backbone: Backbone,
-    rewards: dict[str, Reward],
-    blocks: list[Stored],
-    method: Steering,
-    plan: Plan,
-    *,
-    base: DesignSet | None,
-    seed: int,
-) -> DesignSet:
-    """Score the designs once more, independently of what steering saw, and measure them."""
-    designs = [text for block in blocks for text in block.designs]
-    scores = {name: reward(designs) for name, reward in rewards.items()}
-    valid = [i for i, text in enumerate(designs) if backbone.codec.is_valid(text)]
-    naturalness = np.full(len(designs), np.nan)
-    if valid:
-        bound = backbone.log_likelihood([designs[i] for i in valid], num_times=LIKELIHOOD_TIMES, seed=seed)
-        naturalness[valid] = bound.cpu().numpy() / [max(1, len(designs[i])) for i in valid]
-    reference, training = backbone.reference, training_sequences(backbone)
-    alpha = getattr(method, "alpha", None)  # a number, unless the method needs none
-    return DesignSet(
-        designs=designs,
-        scores=scores,
-        naturalness=naturalness,
-        novelty={} if reference is None else novelty(designs, reference, training=training),
-        kl=np.array([kl for block in blocks for kl in block.kl], dtype=np.float64),
-        alpha=alpha if isinstance(alpha, (int, float)) else None,
-        cost=sum((block.cost for block in blocks), Cost()),
-        estimate=method.bound(len(designs), plan),
-        provenance={"steering": type(method).__name__},
-        base=base,
-        reference=reference,
-    )
 
 
 def _named(reward: Reward | None, heldout: Reward | None) -> dict[str, Reward]:

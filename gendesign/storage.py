@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from gendesign.errors import OutputError
-from gendesign.steering.sampler import Cost
+from gendesign.steering.particles import Cost
 
 RESULTS = ("designs.fasta", "designs.csv", "config.yaml", "summary.json")
 """What `DesignSet.save` writes."""

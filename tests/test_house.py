@@ -92,7 +92,7 @@ def test_no_pickle_and_no_global_state() -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_is_one_idea(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 420, "think again: a file is one idea"
+    assert len(path.read_text().splitlines()) <= 350, "think again: a file is one idea"
 
 
 def test_the_readme_is_true() -> None:

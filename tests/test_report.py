@@ -23,7 +23,7 @@ from gendesign.report.text import (
     percent,
 )
 from gendesign.rewards.base import Scores, Status
-from gendesign.steering.sampler import Cost
+from gendesign.steering.particles import Cost
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 UNIT = "log expression"

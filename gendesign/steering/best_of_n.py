@@ -18,8 +18,9 @@ from gendesign.backbone import Backbone
 from gendesign.building import whole
 from gendesign.errors import ConfigError
 from gendesign.rewards.base import Reward
+from gendesign.steering.particles import Cost, Particles, Plan
 from gendesign.steering.resampling import choose, selection_kl
-from gendesign.steering.sampler import Cost, Particles, Plan, Sampler, Steering, run_sampler, temperature
+from gendesign.steering.sampler import Sampler, Steering, run_sampler, temperature
 from gendesign.steering.value import PosteriorMode, score_distinct
 
 PILOT = 64

@@ -12,140 +12,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from gendesign.backbone import Backbone
-from gendesign.building import Configurable, finite, whole
-from gendesign.codecs import SequenceCodec
+from gendesign.building import Configurable, finite
 from gendesign.diffusion.process import Prediction, concatenate
 from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.rewards.base import Reward
+from gendesign.steering.particles import Cost, Particles, Plan
 from gendesign.steering.value import Value
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What was spent.
-
-    Attributes:
-        network_rows: denoiser evaluations, one a row (NFE summed over designs).
-        reward_calls: designs scored.
-        lookahead_failures: look-aheads whose status was not OK; they inherited their parent's value.
-        seconds: wall time.
-    """
-
-    network_rows: int = 0
-    reward_calls: int = 0
-    lookahead_failures: int = 0
-    seconds: float = 0.0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.network_rows + other.network_rows,
-            self.reward_calls + other.reward_calls,
-            self.lookahead_failures + other.lookahead_failures,
-            self.seconds + other.seconds,
-        )
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What every step of a run needs to know.
-
-    Attributes:
-        times: edges of the time grid, from 1 down to 0.
-        length: positions L of a design.
-        template: token ids with MASK where free, or None.
-        max_rows: network rows a call, which bounds memory.
-    """
-
-    times: Float[Tensor, " E"]
-    length: int
-    template: Int[Tensor, " L"] | None = None
-    max_rows: int = 1024
-
-    @property
-    def steps(self) -> int:
-        """Number of steps."""
-        return len(self.times) - 1
-
-
-def make_plan(backbone: Backbone, *, steps: int, template: str | None = None, max_rows: int = 1024) -> Plan:
-    """Plan a run.
-
-    Args:
-        backbone: what is sampled.
-        steps: wished number of steps; rules of unmasking that need another number say so by `num_steps`.
-        template: one letter a position, '*' where free; None leaves everything free.
-        max_rows: network rows a call.
-
-    Raises:
-        ConfigError: steps or max_rows below 1.
-        DesignError: a template that does not fit the codec.
-    """
-    whole("steps", steps), whole("max_rows", max_rows)
-    length = backbone.codec.length
-    ids, num_free = None, length
-    if template is not None:
-        if not isinstance(backbone.codec, SequenceCodec):
-            raise UnsupportedError(
-                f"templates need a sequence codec; this backbone has {type(backbone.codec).__name__}"
-            )
-        ids, fixed = backbone.codec.encode_template(template)
-        num_free = int((~fixed).sum())
-    process = backbone.process
-    return Plan(process.times(process.num_steps(steps, num_free)), length, ids, max_rows)
-
-
-@dataclass(frozen=True)
-class Particles:
-    """The state of a run: one row a particle.
-
-    Attributes:
-        x: noisy states.
-        t: the time at which the next step acts on each.
-        prediction: the network's prediction at (x, t).
-        value: estimated value of each state in the reward's unit; NaN where unknown.
-        ok: whether the reward could score what the state leads to.
-        group: which design a particle belongs to.
-        ancestor: row of the parent one step before.
-        log_weight: importance weight, in log space.
-        kl: accumulated upper bound on the divergence from the base, in nats.
-        cost: spent so far, by all particles together.
-        cond: conditioning, one row a particle, or None.
-        state: whatever else a method carries.
-    """
-
-    x: Tensor
-    t: Float[Tensor, " B"]
-    prediction: Prediction
-    value: Float[Tensor, " B"]
-    ok: Bool[Tensor, " B"]
-    group: Int[Tensor, " B"]
-    ancestor: Int[Tensor, " B"]
-    log_weight: Float[Tensor, " B"]
-    kl: Float[Tensor, " B"]
-    cost: Cost = Cost()
-    cond: Any = None
-    state: Any = None
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def __getitem__(self, index: Int[Tensor, " R"]) -> Particles:
-        """Some of the rows; the cost, which belongs to the run, stays."""
-        return replace(
-            self,
-            **{
-                name: getattr(self, name)[index]
-                for name in ("x", "t", "prediction", "value", "ok", "group", "ancestor", "log_weight", "kl")
-            },
-            cond=self.cond[index] if isinstance(self.cond, Tensor) else self.cond,
-        )
 
 
 class Sampler:

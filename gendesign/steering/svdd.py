@@ -21,8 +21,9 @@ from gendesign.backbone import Backbone
 from gendesign.building import whole
 from gendesign.errors import ConfigError
 from gendesign.rewards.base import Reward
+from gendesign.steering.particles import Cost, Particles, Plan
 from gendesign.steering.resampling import choose, selection_kl
-from gendesign.steering.sampler import Cost, Particles, Plan, Sampler, Steering, temperature
+from gendesign.steering.sampler import Sampler, Steering, temperature
 from gendesign.steering.value import PosteriorMode, PosteriorSamples, Value
 
 PILOT, PILOT_LOOKS = 32, 8

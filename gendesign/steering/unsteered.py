@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from gendesign.backbone import Backbone
 from gendesign.rewards.base import Reward
-from gendesign.steering.sampler import Cost, Plan, Sampler, Steering
+from gendesign.steering.particles import Cost, Plan
+from gendesign.steering.sampler import Sampler, Steering
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import FirstHitting, Unmasking
 from gendesign.models.base import Denoiser
 from gendesign.rewards.base import FunctionReward, Reward
-from gendesign.steering.sampler import Plan, Steering, make_plan, run_sampler
+from gendesign.steering.particles import Plan, make_plan
+from gendesign.steering.sampler import Steering, run_sampler
 from gendesign.steering.value import Value, Valued
 
 K = 4
