@@ -99,11 +99,12 @@ class DesignSet:
         whole("n", n)
         return self[diverse_subset(self.values, self.designs, n, diversity=diversity)]
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write designs.fasta, designs.csv, config.yaml and summary.json.
 
         Args:
             folder: is made where needed.
+            overwrite: replace such files, each at once, as a resumed run does with its own.
 
         Returns:
             The folder.
@@ -113,7 +114,7 @@ class DesignSet:
         """
         path = Path(folder)
         present = [name for name in RESULTS if (path / name).exists()]
-        if present:
+        if present and not overwrite:
             raise OutputError(
                 f"{path} already holds {present[0]}; choose another folder, nothing was overwritten"
             )

@@ -26,7 +26,7 @@ from gendesign.design_set import DesignSet
 from gendesign.determinism import generator
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import Unmasking
-from gendesign.errors import GendesignError, UnsupportedError
+from gendesign.errors import GendesignError, OutputError, UnsupportedError
 from gendesign.judging import judge_designs
 from gendesign.rewards.base import Reward
 from gendesign.steering.particles import Cost, Particles, Plan, make_plan
@@ -107,11 +107,8 @@ def design(
         UnsupportedError: a method that cannot work with this reward.
         OutputError: `out` holds something else, or cannot be written.
     """
-    (
-        whole("num_designs", num_designs),
-        whole("base_designs", base_designs, at_least=0),
-        whole("seed", seed, at_least=0),
-    )
+    whole("num_designs", num_designs), whole("base_designs", base_designs, at_least=0)
+    whole("seed", seed, at_least=0)
     backbone = with_unmasking(backbone, unmasking)
     plan = make_plan(backbone, steps=steps, template=template, max_rows=max_rows)
     settings = {
@@ -137,18 +134,20 @@ def design(
     def judge(blocks: list[Stored], base: DesignSet | None, method: Steering) -> DesignSet:
         return judge_designs(backbone, rewards, blocks, method, plan, base=base, seed=seed)
 
-    unsteered = Unsteered()
-    base = (
-        judge(sample(unsteered(backbone), base_designs, "base designs"), None, unsteered)
-        if base_designs
-        else None
-    )
+    # the pilot comes first: what it finds wrong with the reward, it finds before anything is written
     pilot_bound = steering.pilot_bound(plan) if _has_pilot(steering) else Cost()
     steering, pilot = _resolve_alpha(steering, backbone, reward, plan, seed=seed, ess_fraction=ess_fraction)
-    sampler = steering(backbone, reward)
-    run = judge(sample(sampler, num_designs, "steered designs"), base, steering)
+    sampler, unsteered = steering(backbone, reward), Unsteered()
+    base = None
+    if base_designs:
+        base = judge(sample(unsteered(backbone), base_designs, "base designs"), None, unsteered)
+    blocks = sample(sampler, num_designs, "steered designs")
+    run = judge(blocks, base, steering)
+    if resume:
+        _same_reward(blocks, run)
     provenance = {
-        "config": config if config is not None else settings,
+        # with every default and the temperature, so that it repeats this run whatever later versions choose
+        "config": (config or settings) | {"steering": describe(steering)},
         "resolved": settings | {"steering": describe(steering)},
         "backbone": backbone.provenance.get("name", ""),
         "rewards": {name: _label(r) for name, r in rewards.items()},
@@ -173,6 +172,7 @@ def estimate_cost(
     unmasking: Unmasking | None = None,
 ) -> Cost:
     """The most that a run can spend in network rows and reward calls, the unsteered designs included."""
+    whole("num_designs", num_designs), whole("base_designs", base_designs, at_least=0)
     plan = make_plan(with_unmasking(backbone, unmasking), steps=steps, template=template)
     scored = Cost(reward_calls=num_designs + base_designs)
     pilot = steering.pilot_bound(plan) if _has_pilot(steering) else Cost()
@@ -243,12 +243,27 @@ def _sample(
             watch = _watch(progress, so_far, size) if progress is not None else None
             final = run_sampler(sampler, size, plan, generator=noise, on_step=watch)
             spent = replace(final.cost, seconds=time.perf_counter() - start)
-            done = Stored(sampler.backbone.codec.decode(final.x), final.kl.tolist(), spent)
+            known = (final.ok & final.value.isfinite()).tolist()
+            values = [v if fine else None for v, fine in zip(final.value.tolist(), known, strict=True)]
+            done = Stored(sampler.backbone.codec.decode(final.x), final.kl.tolist(), spent, values)
             store.save(stage, number, done)
             so_far = replace(so_far, best=float(np.fmax(so_far.best, _highest(final))))
         blocks.append(done)
         so_far = replace(so_far, done=so_far.done + size * plan.steps, cost=so_far.cost + done.cost)
     return blocks
+
+
+def _same_reward(blocks: list[Stored], run: DesignSet) -> None:
+    """Raise OutputError if finished blocks were steered by a reward that gave other values than it gives now."""
+    before = np.array(
+        [np.nan if v is None else v for block in blocks for v in block.values], dtype=np.float64
+    )
+    both = np.isfinite(before) & np.isfinite(run.values)
+    if not np.allclose(before[both], run.values[both], rtol=1e-3, atol=1e-6):
+        raise OutputError(
+            f"the reward {next(iter(run.scores))!r} gives other values than when this run began; "
+            "restore it, or start anew in another folder (nothing was overwritten)"
+        )
 
 
 def _watch(

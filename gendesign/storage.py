@@ -27,10 +27,12 @@ class Stored:
     designs: list[str]
     kl: list[float]
     cost: Cost = field(default_factory=Cost)
+    values: list[float | None] = field(default_factory=list)
+    """What the guiding reward gave, so that a resumed run can tell whether it is still the same; None: no value."""
 
     def save(self, path: Path) -> None:
         """Write the block, whole or not at all."""
-        write_text(path, json.dumps({"designs": self.designs, "kl": self.kl, "cost": asdict(self.cost)}))
+        write_text(path, json.dumps(asdict(self)))
 
     @classmethod
     def load(cls, path: Path) -> Stored:
@@ -41,7 +43,7 @@ class Stored:
         """
         try:
             data = json.loads(path.read_text())
-            return cls(data["designs"], data["kl"], Cost(**data["cost"]))
+            return cls(data["designs"], data["kl"], Cost(**data["cost"]), data["values"])
         except (ValueError, KeyError, TypeError) as error:
             raise OutputError(
                 f"{path} is damaged; delete it and resume again, the block is then redone"
@@ -78,9 +80,11 @@ class Store:
 
     Attributes:
         folder: of the run.
+        manifest: what the folder says of the run.
     """
 
     folder: Path | None
+    manifest: str = ""
 
     @classmethod
     def open(cls, out: str | Path | None, settings: dict[str, Any], *, weights: str, resume: bool) -> Store:
@@ -111,20 +115,24 @@ class Store:
         except OSError as error:
             raise OutputError(f"cannot read {folder}: {error.strerror or error}") from error
         if resume and manifest.exists():
-            if json.loads(manifest.read_text()).get("key") != key:
+            try:
+                known = json.loads(manifest.read_text())["key"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise OutputError(
+                    f"{manifest} is damaged; choose another folder, nothing was overwritten"
+                ) from error
+            if known != key:
                 raise OutputError(
                     f"{folder} holds a run with other settings or weights; resume with the same, or use another folder"
                 )
-            for name in RESULTS:  # results are written anew from the blocks
-                (folder / name).unlink(missing_ok=True)
         elif used:
-            hint = "it holds no run to resume" if resume else "add --resume to continue its run"
+            hint = "it holds no run to resume" if resume else "add --resume if it holds this very run"
             raise OutputError(
                 f"{folder} exists and is not empty: {hint}, or choose another folder (nothing was overwritten)"
             )
-        else:
-            write_text(manifest, json.dumps({"key": key, "settings": settings}, indent=2, default=str))
-        return cls(folder)
+        # written with the first block, so that a run that fails before it leaves nothing behind
+        text = json.dumps({"key": key, "settings": settings}, indent=2, default=str)
+        return cls(folder, text)
 
     def _path(self, stage: str, number: int) -> Path | None:
         return (
@@ -139,5 +147,8 @@ class Store:
     def save(self, stage: str, number: int, block: Stored) -> None:
         """Keep a finished block."""
         path = self._path(stage, number)
-        if path is not None:
-            block.save(path)
+        if path is None:
+            return
+        if not (path.parent / "run.json").exists():
+            write_text(path.parent / "run.json", self.manifest)
+        block.save(path)

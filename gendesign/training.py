@@ -7,14 +7,17 @@ shipped configs say `ckpt_path: last`. Checkpoints are read without unpickling c
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from gendesign.errors import ConfigError, GendesignError
@@ -55,7 +58,28 @@ class TrainingCLI(LightningCLI):
             self._take_weights(init)
             if subcommand != "fit":
                 given["ckpt_path"] = None
+        if subcommand == "fit":
+            self._refuse_other_run()
         return given
+
+    def _refuse_other_run(self) -> None:
+        """Refuse to continue a checkpoint of another model, other data or other initial weights."""
+        saving = next((c for c in self.trainer.callbacks if isinstance(c, ModelCheckpoint)), None)  # type: ignore[attr-defined]
+        if saving is None or saving.dirpath is None:
+            return
+        folder = Path(saving.dirpath)
+        parts = {key: self._get(self.config, key) for key in ("model", "data", "init")}
+        text = json.dumps({key: _plain(value) for key, value in parts.items()}, sort_keys=True, default=str)
+        note = folder / "run.json"
+        resumes = self._get(self.config, "ckpt_path") == "last" and any(folder.glob("last*.ckpt"))
+        if resumes and note.exists() and note.read_text() != text:
+            raise ConfigError(
+                f"{folder} holds checkpoints of a run with another model, other data or other initial weights; "
+                "delete it to start anew, or run in another folder"
+            )
+        if self.trainer.is_global_zero:
+            folder.mkdir(parents=True, exist_ok=True)
+            note.write_text(text)
 
     def _take_weights(self, init: str) -> None:
         from gendesign.backbone import Backbone, load_backbone
@@ -65,6 +89,10 @@ class TrainingCLI(LightningCLI):
                 f"--init continues a backbone; the config's model is a {type(self.model).__name__}"
             )
         self.model.load_weights(load_backbone(init))
+
+
+def _plain(value: Any) -> Any:
+    return value.as_dict() if hasattr(value, "as_dict") else value
 
 
 def main(argv: Sequence[str]) -> int:

@@ -21,7 +21,7 @@ from gendesign.backbone import Backbone, list_backbones, load_backbone
 from gendesign.building import build
 from gendesign.compose import GROUPS, OBJECTS, SETTINGS, compose, options, read_yaml, steering_methods
 from gendesign.design_set import write_text
-from gendesign.errors import ConfigError, DataError, OutputError
+from gendesign.errors import ConfigError, DataError, OutputError, RewardError
 from gendesign.report import write_report
 from gendesign.rewards.base import Reward
 from gendesign.rewards.catalog import build_reward, list_rewards, load_reward
@@ -145,7 +145,7 @@ def design_verb(arguments: argparse.Namespace) -> None:
         )
     command = shlex.join(["gendesign", "design", *arguments.words])
     run = replace(run, provenance=run.provenance | {"command": command})
-    run.save(job.out)
+    run.save(job.out, overwrite=arguments.resume)
     report = write_report(run, job.out / "report.html")
     for label, scores in run.scores.items():
         compared = "" if run.base is None else f" (unsteered {_median(run.base.scores[label].values)})"
@@ -155,6 +155,11 @@ def design_verb(arguments: argparse.Namespace) -> None:
             + (f", {lost} without a score" if lost else "")
         )
     print(f"{len(run)} designs: {job.out / 'designs.fasta'}, {job.out / 'designs.csv'}\nreport: {report}")
+    if run.guide is not None and not run.guide.ok.any():
+        why = next((message for message in run.guide.message if message), "no reason given")
+        raise RewardError(
+            f"no design could be scored by {job.reward.label if job.reward else ''} ({why}); all are kept"
+        )
 
 
 def _median(values: Any) -> str:
@@ -239,6 +244,8 @@ def score_verb(arguments: argparse.Namespace) -> None:
         write_text(out, table.getvalue())
     counts = ", ".join(f"{count} {status}" for status, count in scores.counts().items())
     print(f"{len(designs)} sequences: {counts}" + (f"; {out}" if out else ""), file=sys.stderr)
+    if not scores.ok.any():
+        raise RewardError(f"{path}: no sequence could be scored ({scores.message[0]})")
 
 
 def list_verb(arguments: argparse.Namespace) -> None:

@@ -150,6 +150,7 @@ def test_files(backbone: Backbone, reward: Reward, tmp_path: Path) -> None:
     assert summary["scores"]["gc"]["median"] == pytest.approx(float(np.median(values)), abs=1e-6)
     with pytest.raises(OutputError, match="nothing was overwritten"):
         result.save(folder)
+    result.save(folder, overwrite=True)
 
 
 def test_template_is_honoured_by_every_method(backbone: Backbone, reward: Reward) -> None:
@@ -184,6 +185,32 @@ def test_finished_run_resumes_to_itself_and_refuses_other_settings(
         run(backbone, reward, out=out)
     with pytest.raises(OutputError, match="other settings"):
         run(backbone, reward, out=out, resume=True, seed=99)
+    (out / "blocks" / "run.json").write_text("{")
+    with pytest.raises(OutputError, match="damaged"):
+        run(backbone, reward, out=out, resume=True)
+
+
+def test_resume_refuses_a_reward_that_changed(backbone: Backbone, tmp_path: Path) -> None:
+    """Functions are described by their name: that the code behind it changed shows in the values."""
+    run(backbone, FunctionReward(lambda designs: gc(designs), name="same"), out=tmp_path / "out")
+    other = FunctionReward(lambda designs: [-v for v in gc(designs)], name="same")
+    with pytest.raises(OutputError, match="other values"):
+        run(backbone, other, out=tmp_path / "out", resume=True)
+
+
+def test_a_run_that_fails_at_its_start_leaves_nothing(
+    backbone: Backbone, reward: Reward, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="ess_fraction"):
+        run(backbone, reward, steering=SVDD(candidates=2), ess_fraction=2.0, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_reward_with_plateaus_finds_a_temperature(backbone: Backbone) -> None:
+    """Most candidates of a count tie; alpha="auto" must not ask the user for a setting that was never given."""
+    boxes = FunctionReward(lambda d: float(d.count("TATA")), name="boxes", each=True)
+    assert run(backbone, boxes, steering=SVDD(candidates=4)).alpha > 0
+    assert run(backbone, FunctionReward(lambda d: 0.0, name="flat", each=True), steering=SVDD()).alpha == 1.0
 
 
 KILLED = """

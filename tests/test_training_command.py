@@ -136,3 +136,12 @@ def test_long_messages_are_reduced() -> None:
     message = 'Parser key "lr":\n  Does not validate against any of the Union subtypes\n  Errors:\n'
     message += "    - Expected a number\n"
     assert one_line(message, []) == 'Parser key "lr": Expected a number'
+
+
+def test_fit_refuses_to_continue_a_run_of_other_data(config: Path, tmp_path: Path) -> None:
+    """Otherwise a finished run would be handed back as the model of a table that it never saw."""
+    assert main(["fit", "--config", str(config), "--trainer.max_steps", "3"]) == 0
+    (tmp_path / "other.csv").write_text((tmp_path / "table.csv").read_text())
+    with pytest.raises(ConfigError, match="other data"):
+        main(["fit", "--config", str(config), "--data.path", "other.csv"])
+    assert main(["fit", "--config", str(config), "--trainer.max_steps", "4"]) == 0

@@ -49,31 +49,29 @@ def temperature_for(values: Float[Tensor, "G M"], ess_fraction: float) -> float:
     """The alpha at which weights exp(v/alpha) leave a wanted share of M competing candidates effective.
 
     Args:
-        values: of G groups of M candidates, in the reward's unit; NaN counts as the group's mean.
-        ess_fraction: wanted mean over groups of effective sample size over M, in (1/M, 1).
+        values: of G groups of M candidates, in the reward's unit; NaN counts as the group's mean. Groups whose
+            candidates are all alike say nothing of a temperature and are left out.
+        ess_fraction: wanted mean over groups of effective sample size over M, in (0, 1). Where equal best candidates
+            keep it from falling so far, alpha stops at a hundredth of the largest difference within a group.
 
     Returns:
-        alpha, in the reward's unit.
+        alpha, in the reward's unit; 1 where no candidates differ and any temperature does the same.
 
     Raises:
-        ConfigError: no spread in any group, or a fraction that no temperature reaches.
+        ConfigError: a fraction outside (0, 1).
     """
+    if not 0 < finite("ess_fraction", ess_fraction) < 1:
+        raise ConfigError(f"ess_fraction must be between 0 and 1, got {ess_fraction:g}")
     v = values.double()
     v = torch.where(v.isnan(), v.nanmean(-1, keepdim=True), v)
     v = v[~v.isnan().any(-1)]
-    spread = (v.amax(-1) - v.amin(-1)).max().item() if v.numel() else 0.0
-    if not spread > 0:
-        raise ConfigError(
-            "alpha='auto' needs candidates with different rewards, the pilot found none: give a number"
-        )
-
-    def reached(log_alpha: float) -> float:
-        return (effective_sample_size(v / math.exp(log_alpha)) / v.shape[-1]).mean().item()
-
-    low, high = math.log(spread * 1e-6), math.log(spread * 1e6)
-    if not reached(low) < finite("ess_fraction", ess_fraction) < 1:
-        raise ConfigError(f"ess_fraction must be between {reached(low):.2g} and 1 here, got {ess_fraction:g}")
+    v = v[v.amax(-1) > v.amin(-1)] if v.numel() else v
+    if not len(v):
+        return 1.0
+    spread = (v.amax(-1) - v.amin(-1)).max().item()
+    low, high = math.log(spread * 1e-2), math.log(spread * 1e6)
     for _ in range(100):  # the effective sample size grows with alpha: bisection
         middle = (low + high) / 2
-        low, high = (middle, high) if reached(middle) < ess_fraction else (low, middle)
+        reached = (effective_sample_size(v / math.exp(middle)) / v.shape[-1]).mean().item()
+        low, high = (middle, high) if reached < ess_fraction else (low, middle)
     return math.exp(middle)

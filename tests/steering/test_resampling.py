@@ -39,16 +39,18 @@ def test_temperature_leaves_unknown_values_neutral() -> None:
     assert temperature_for(values, 0.6) == pytest.approx(known, rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("values", "fraction"),
-    [
-        ([[1.0, 1.0]], 0.7),
-        ([[math.nan, 1.0]], 0.7),
-        ([[0.0, 1.0]], 1.0),
-        ([[0.0, 1.0]], 0.5),
-        ([[0.0, 1.0]], math.nan),
-    ],
-)
-def test_temperature_refuses_what_has_no_answer(values: list[list[float]], fraction: float) -> None:
+def test_temperature_where_it_cannot_be_reached_or_does_not_matter() -> None:
+    alike = torch.ones(3, 4)
+    assert temperature_for(alike, 0.3) == 1.0
+    assert temperature_for(torch.full((2, 4), torch.nan), 0.3) == 1.0
+    # three of four are equally good: no temperature leaves less than three quarters effective
+    plateau = torch.tensor([[1.0, 1.0, 1.0, 0.0]])
+    assert temperature_for(plateau, 0.3) == pytest.approx(0.01, rel=1e-6)
+    mixed = torch.cat([alike, torch.tensor([[0.0, 1.0, 2.0, 3.0]])])
+    assert temperature_for(mixed, 0.5) == temperature_for(mixed[3:], 0.5)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, math.nan])
+def test_temperature_refuses_a_fraction_out_of_range(fraction: float) -> None:
     with pytest.raises(ConfigError):
-        temperature_for(torch.tensor(values), fraction)
+        temperature_for(torch.tensor([[0.0, 1.0]]), fraction)
