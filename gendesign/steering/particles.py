@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -104,8 +103,6 @@ class Particles:
         log_weight: importance weight, in log space.
         kl: accumulated upper bound on the divergence from the base, in nats.
         cost: spent so far, by all particles together.
-        cond: conditioning, one row a particle, or None.
-        state: whatever else a method carries.
     """
 
     x: Tensor
@@ -118,8 +115,6 @@ class Particles:
     log_weight: Float[Tensor, " B"]
     kl: Float[Tensor, " B"]
     cost: Cost = Cost()
-    cond: Any = None
-    state: Any = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -132,5 +127,4 @@ class Particles:
                 name: getattr(self, name)[index]
                 for name in ("x", "t", "prediction", "value", "ok", "group", "ancestor", "log_weight", "kl")
             },
-            cond=self.cond[index] if isinstance(self.cond, Tensor) else self.cond,
         )

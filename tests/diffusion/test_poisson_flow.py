@@ -245,6 +245,21 @@ def test_steps_converge_to_the_data(aug_dim: float, with_variance: bool, worst: 
         assert distance[64] <= distance[8] + 0.01
 
 
+@pytest.mark.parametrize("aug_dim", [1.0, 5.0, 128.0])
+def test_the_variance_term_is_the_posterior_mean_of_the_squared_scale(aug_dim: float) -> None:
+    """Of the exact steps given each clean point; the plug-in step without it is narrower."""
+    points = torch.tensor([[1.0, 0.0], [-1.0, 0.5]], dtype=torch.float64)
+    process, x = PoissonFlow(aug_dim), vector(0.4, -0.3)[None]
+    t, s = vector(1.5), vector(0.7)
+    exact = Points(points, process)
+    weights = exact.weights(x, t)[0]
+    given = [process.transition(MeanPrediction(point[None]), x, t, s).scale2 for point in points]
+    expected = sum(w * scale2 for w, scale2 in zip(weights, given, strict=True))
+    prediction = process.predict(exact, x, t)
+    torch.testing.assert_close(process.transition(prediction, x, t, s).scale2, expected)
+    assert process.transition(MeanPrediction(prediction.mean), x, t, s).scale2 < 0.999 * expected
+
+
 def test_kl_of_gaussian_steps() -> None:
     """|Delta|^2/2 (1/sigma_s^2 - 1/sigma_t^2) in the moved mean (METHODS 2); sampled at finite D."""
     a, b = step(INF, (0.1, 0.2)), step(INF, (0.4, -0.2))

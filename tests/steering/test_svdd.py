@@ -171,6 +171,21 @@ def test_failed_look_aheads_inherit_and_failed_designs_lose(make_arena: Any) -> 
     assert arena.sample(SVDD(candidates=12, alpha=0.5), 200).ok.all()
 
 
+def test_a_failed_look_ahead_has_its_parents_value(make_arena: Any) -> None:
+    """Potential 1: the state is neither favoured nor punished, and the failure is counted."""
+    arena = make_arena(LETTERS, lambda design: 0.0, length=2, alpha=0.5)
+    arena.reward = FunctionReward(
+        lambda d: float("nan") if "T" in d else 7.0 + d.count("C"), name="no_t", each=True
+    )
+    sampler, plan, noise = SVDD(alpha=0.5)(arena.backbone, arena.reward), arena.plan(), torch.Generator()
+    parents = sampler.init(1, plan, generator=noise)  # the mode of everything masked is AA
+    states = torch.tensor([[3, 4], [1, 4]])
+    seen = sampler.children(parents, states, torch.zeros(2, dtype=torch.long), 0, plan, generator=noise)
+    assert parents.value.tolist() == [7.0]
+    assert seen.value.tolist() == [7.0, 8.0] and seen.ok.tolist() == [False, True]
+    assert seen.cost.lookahead_failures == 1
+
+
 def test_every_look_ahead_failing_leaves_the_base(make_arena: Any, tv: Any) -> None:
     arena = make_arena(LETTERS, lambda design: 0.0, length=3, alpha=0.5)
     arena.reward = FunctionReward(lambda design: float("nan"), name="never", each=True)
