@@ -2,18 +2,20 @@
 
 A codec knows an alphabet and a length, and nothing of noise, networks or rewards. Token ids are 0..K-1 for the
 K tokens of the vocabulary; id K is MASK, which is not a token of any design. Designs of variable length are
-padded at the end with PAD, an ordinary token that the backbone learns to generate.
+padded at the end with PAD, an ordinary token that the backbone learns to generate. Codecs of vectors and images are in
+`gendesign.array_codecs`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from gendesign.building import Configurable, whole
-from gendesign.errors import ConfigError, DesignError
+from gendesign.errors import ConfigError, DesignError, UnsupportedError
 
 FREE = "*"
 """The letter of a template that stands for a position to be designed."""
@@ -23,10 +25,13 @@ class Codec(Configurable, ABC):
     """Designs <-> tensors."""
 
     length: int
-    """Positions L of an encoded design."""
+    """Positions L (coordinates N) of an encoded design."""
+
+    log_volume: float = 0.0
+    """log |det dx/d design|: what turns a log-density of x into one of designs in the user's units."""
 
     @abstractmethod
-    def encode(self, designs: Sequence[str]) -> Tensor:
+    def encode(self, designs: Sequence[Any]) -> Tensor:
         """Encode designs, one a row.
 
         Raises:
@@ -34,12 +39,32 @@ class Codec(Configurable, ABC):
         """
 
     @abstractmethod
-    def decode(self, x: Tensor) -> list[str]:
+    def decode(self, x: Tensor) -> list[Any]:
         """Decode rows to designs."""
 
     @abstractmethod
-    def is_valid(self, design: str) -> bool:
+    def reason_invalid(self, design: Any) -> str:
+        """Why a design cannot be encoded, as one line; empty if it can."""
+
+    def is_valid(self, design: Any) -> bool:
         """Whether `encode` accepts the design."""
+        return not self.reason_invalid(design)
+
+    def relax(self, x: Tensor) -> Tensor:
+        """What a differentiable reward reads, with a gradient to x; token probabilities are read as they are."""
+        return x
+
+    def encode_template(self, template: Any) -> tuple[Tensor, Bool[Tensor, " N"]]:
+        """Read a template, which fixes some coordinates of the designs.
+
+        Returns:
+            An encoded design, and which of its coordinates are fixed; the others hold MASK, or NaN.
+
+        Raises:
+            DesignError: it does not fit.
+            UnsupportedError: this codec has none.
+        """
+        raise UnsupportedError(f"{type(self).__name__} takes no template")
 
 
 class SequenceCodec(Codec):
@@ -99,12 +124,9 @@ class SequenceCodec(Codec):
         texts = ["".join([letters[i] for i in row]) for row in x.tolist()]
         return [text.rstrip("-") for text in texts] if self.variable else texts
 
-    def is_valid(self, design: str) -> bool:
-        """Whether the design has only known letters and an allowed length."""
-        return not self.reason_invalid(design)
-
-    def reason_invalid(self, design: str) -> str:
-        """Why a design cannot be encoded, as one line; empty if it can."""
+    def reason_invalid(self, design: Any) -> str:
+        if not isinstance(design, str):
+            return f"expected a sequence of letters, got {type(design).__name__}"
         wrong = sorted(set(design) - self._index.keys())
         if wrong:
             shown = "".join(wrong[:5])
@@ -114,7 +136,7 @@ class SequenceCodec(Codec):
             return f"expected a sequence of {wanted} letters, got {len(design)}: {_short(design)}"
         return "" if design else "expected a sequence, got an empty one"
 
-    def encode_template(self, template: str) -> tuple[Int[Tensor, " L"], Bool[Tensor, " L"]]:
+    def encode_template(self, template: Any) -> tuple[Int[Tensor, " L"], Bool[Tensor, " L"]]:
         """Read a template: letters are fixed, '*' is free.
 
         Args:
@@ -127,6 +149,8 @@ class SequenceCodec(Codec):
         Raises:
             DesignError: wrong length, unknown letters, or nothing left to design.
         """
+        if not isinstance(template, str):
+            raise DesignError(f"expected a template of letters, got {type(template).__name__}")
         text = template.ljust(self.length, FREE) if self.variable else template
         if len(text) != self.length:
             raise DesignError(

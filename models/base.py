@@ -1,15 +1,16 @@
-"""What every denoiser network shares: the input embedding, the conditioning vector, and their checks.
+"""What denoiser networks are, and what those over tokens share: input embedding, conditioning vector, checks.
 
-A denoiser maps a partly masked sequence x_t to logits over the K clean tokens at every position. It accepts
-token ids (0..K, where K is MASK) or relaxed one-hots over the K+1 tokens: a row of the embedding matrix is
-then replaced by a mixture of rows, so that ids and their one-hots give the same logits and a gradient
-reaches a relaxed input. The network knows neither the noise process, nor the domain, nor the reward.
+A denoiser maps a noisy design x_t to what it believes of the clean one. Over tokens these are logits of the K clean
+tokens at every position of a partly masked sequence; over numbers, mean and variance of every coordinate (a
+`VectorNetwork` inside `gendesign.models.preconditioning.Preconditioned`). Networks know neither the noise process, nor
+the domain, nor the reward.
 """
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,7 +22,55 @@ from gendesign.errors import ConfigError
 
 
 class Denoiser(Configurable, nn.Module):
-    """Base class of the networks in this folder.
+    """Base class of what a diffusion process asks.
+
+    Attributes:
+        time_conditioned: whether equal states at different times may give different answers.
+    """
+
+    time_conditioned: bool
+
+    @abstractmethod
+    def forward(
+        self, x: Tensor, t: Tensor | None = None, cond: Any = None, mask: Tensor | None = None
+    ) -> Any:
+        """What the clean designs look like, given the noisy ones.
+
+        Args:
+            x: noisy designs, one a row.
+            t: time (noise level) of each.
+            cond: what they are conditioned on.
+            mask: True at real positions (coordinates), False at padding.
+        """
+
+
+class VectorNetwork(Configurable, nn.Module):
+    """Base class of networks over N numbers, whose inputs and outputs have unit variance."""
+
+    @abstractmethod
+    def forward(
+        self,
+        x: Float[Tensor, "B N"],
+        noise: Float[Tensor, " B"],
+        cond: Any = None,
+        mask: Bool[Tensor, "B N"] | None = None,
+    ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N"] | None]:
+        """The raw output, and the log of its variance where the network has a head for it.
+
+        Args:
+            x: noisy designs, scaled to unit variance.
+            noise: a quarter of the log of each design's noise level.
+            cond: what they are conditioned on.
+            mask: True at coordinates that are to be denoised, False at fixed ones and at padding.
+        """
+
+
+class TokenDenoiser(Denoiser):
+    """Base class of networks over sequences of tokens.
+
+    Accepts token ids (0..K, where K is MASK) or relaxed one-hots over the K+1 tokens: a row of the embedding matrix is
+    then replaced by a mixture of rows, so that ids and their one-hots give the same logits and a gradient reaches a
+    relaxed input.
 
     Args:
         vocab_size: K, the number of clean tokens; the input has one more, MASK.

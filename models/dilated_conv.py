@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gendesign.errors import ConfigError
-from gendesign.models.base import Denoiser
+from gendesign.models.base import TokenDenoiser
 
 
 class ChannelNorm(nn.Module):
@@ -71,7 +71,7 @@ class DilatedConvBlock(nn.Module):
         return h + self.pointwise(y)
 
 
-class DilatedConvDenoiser(Denoiser):
+class DilatedConvDenoiser(TokenDenoiser):
     """Dilated residual convolutional network.
 
     Args:
@@ -122,7 +122,7 @@ class DilatedConvDenoiser(Denoiser):
         cond: Float[Tensor, "B D"] | None = None,
         mask: Bool[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, "B L K"]:
-        """Logits over the clean tokens; see `Denoiser.forward`."""
+        """Logits over the clean tokens; see `TokenDenoiser.forward`."""
         h = self.embed(x).transpose(1, 2)
         condition = self.condition(len(x), t, cond)
         real = None if mask is None else mask[:, None, :].to(h.dtype)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gendesign.errors import ConfigError
-from gendesign.models.base import Denoiser
+from gendesign.models.base import TokenDenoiser
 
 
 def rotate(x: Float[Tensor, "B H L D"], *, base: float = 10_000.0) -> Float[Tensor, "B H L D"]:
@@ -81,7 +81,7 @@ class TransformerBlock(nn.Module):
         return functional.dropout(h, self.dropout, self.training)
 
 
-class TransformerDenoiser(Denoiser):
+class TransformerDenoiser(TokenDenoiser):
     """Bidirectional transformer.
 
     Args:
@@ -130,7 +130,7 @@ class TransformerDenoiser(Denoiser):
         cond: Float[Tensor, "B D"] | None = None,
         mask: Bool[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, "B L K"]:
-        """Logits over the clean tokens; see `Denoiser.forward`."""
+        """Logits over the clean tokens; see `TokenDenoiser.forward`."""
         h = self.embed(x)
         condition = self.condition(len(x), t, cond)
         attendable = None if mask is None else mask[:, None, None, :]

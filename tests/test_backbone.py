@@ -20,12 +20,12 @@ from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.schedules import Cosine
 from gendesign.diffusion.unmasking import FirstHitting
 from gendesign.errors import CheckpointError, ConfigError, DesignError, OutputError, TrustError
-from gendesign.models.base import Denoiser
+from gendesign.models.base import TokenDenoiser
 from gendesign.models.dilated_conv import DilatedConvDenoiser
 from gendesign.pretrained import card_line
 
 
-class Fixed(Denoiser):
+class Fixed(TokenDenoiser):
     """The exact denoiser of independent positions: p = (.4, .3, .2, .1) everywhere."""
 
     def __init__(self, vocab_size: int = 4) -> None:

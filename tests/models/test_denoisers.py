@@ -7,14 +7,14 @@ from torch.nn import functional
 
 from gendesign.building import build, describe
 from gendesign.errors import ConfigError
-from gendesign.models.base import Denoiser
+from gendesign.models.base import TokenDenoiser
 from gendesign.models.dilated_conv import DilatedConvDenoiser
 from gendesign.models.transformer import TransformerDenoiser, rotate
 
 K = 4
 
 
-def randomise(network: Denoiser) -> Denoiser:
+def randomise(network: TokenDenoiser) -> TokenDenoiser:
     """Move every parameter away from its start: zero-initialised layers would hide errors."""
     noise = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -23,7 +23,7 @@ def randomise(network: Denoiser) -> Denoiser:
     return network.eval()
 
 
-def make(kind: str, *, time_conditioned: bool = False, cond_dim: int = 0) -> Denoiser:
+def make(kind: str, *, time_conditioned: bool = False, cond_dim: int = 0) -> TokenDenoiser:
     if kind == "conv":
         return randomise(
             DilatedConvDenoiser(K, 16, depth=3, time_conditioned=time_conditioned, cond_dim=cond_dim)
@@ -159,7 +159,7 @@ def test_bad_arguments_of_the_transformer(arguments: dict, message: str) -> None
 @kinds
 def test_a_network_is_rebuilt_from_its_description(kind: str) -> None:
     network, x = make(kind), ids(2, 8)
-    again = build(describe(network), kinds=(Denoiser,)).eval()
+    again = build(describe(network), kinds=(TokenDenoiser,)).eval()
     again.load_state_dict(network.state_dict())
     torch.testing.assert_close(again(x), network(x), atol=0, rtol=0)
 

@@ -15,7 +15,7 @@ from gendesign.backbone import Backbone
 from gendesign.codecs import DNACodec
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import FirstHitting, Unmasking
-from gendesign.models.base import Denoiser
+from gendesign.models.base import TokenDenoiser
 from gendesign.rewards.base import FunctionReward, Reward
 from gendesign.steering.particles import Plan, make_plan
 from gendesign.steering.sampler import Steering, run_sampler
@@ -25,7 +25,7 @@ K = 4
 MASK = 4
 
 
-class TabularDenoiser(Denoiser):
+class TabularDenoiser(TokenDenoiser):
     """Exact clean marginals p(x_0^i | x_t) for an enumerated p, looked up by the state's index."""
 
     logits: Tensor
