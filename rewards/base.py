@@ -6,6 +6,8 @@ A reward can break in many ways (raise, hang, return NaN, return too few values)
 neither die of it nor take a wrong number for a right one. So `Reward.__call__` guards the subclass's `score`:
 identical designs are scored once, a failing design fails alone, order is restored by index, and a wrong count
 is an error that is never papered over. A value exists only where the status is OK; everywhere else it is NaN.
+All of this holds for strings and arrays alike; what a reward cannot read (a sequence reward given an image) is
+INVALID.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gendesign.building import Configurable
+from gendesign.designs import Design, distinct
 from gendesign.errors import DesignError, GendesignError, RewardError, UnsupportedError
 from gendesign.rewards.scores import Scores, Status
 
@@ -40,7 +43,7 @@ class Reward(Configurable, ABC):
         trained_on: what a learned reward was trained on ("" = nothing was learned).
         differentiable: whether `relaxed` works. Ask this, not `isinstance`: a composed reward is
             differentiable if and only if all its parts are.
-        alphabet: order of the tokens in `relaxed`'s last axis ("" = any).
+        alphabet: order of the tokens in `relaxed`'s last axis ("" = any, or no sequences).
     """
 
     name: str = ""
@@ -52,11 +55,11 @@ class Reward(Configurable, ABC):
     differentiable: bool = False
 
     @abstractmethod
-    def score(self, designs: Sequence[str]) -> Sequence[float] | npt.NDArray[np.float64] | Tensor | Scores:
+    def score(self, designs: Sequence[Any]) -> Sequence[float] | npt.NDArray[np.float64] | Tensor | Scores:
         """Score distinct, readable designs.
 
         Args:
-            designs: n designs, each once, each accepted by `unreadable`.
+            designs: n designs, each once, each accepted by `unreadable` (so of the kind that the reward reads).
 
         Returns:
             n numbers in the order of the designs (larger is better), or `Scores`. It may raise: the designs
@@ -64,19 +67,19 @@ class Reward(Configurable, ABC):
             `DesignError`).
         """
 
-    def unreadable(self, design: str) -> str:
+    def unreadable(self, design: Design) -> str:
         """Why this reward cannot read a design; "" if it can. Designs with a reason become INVALID."""
         return ""
 
-    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, " B"]:
-        """Differentiable value of relaxed one-hots over K tokens; `score` on exact ones."""
+    def relaxed(self, x: Float[Tensor, "B ..."]) -> Float[Tensor, " B"]:
+        """Differentiable value of what `Codec.relax` gives; `score` on exact designs."""
         raise UnsupportedError(
             f"reward {self.label!r} is not differentiable; use a method that needs no gradient "
             "(SVDD, BestOfN), or a differentiable reward"
         )
 
     def relaxed_moments(
-        self, x: Float[Tensor, "B L K"]
+        self, x: Float[Tensor, "B ..."]
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"] | None]:
         """`relaxed`, and its standard deviation where the reward knows one."""
         return self.relaxed(x), None
@@ -90,34 +93,39 @@ class Reward(Configurable, ABC):
         """The reward's name, or that of its class."""
         return self.name or type(self).__name__
 
-    def __call__(self, designs: Sequence[str]) -> Scores:
+    def __call__(self, designs: Sequence[Design]) -> Scores:
         """Score designs, in order.
 
         Args:
-            designs: any number of designs; repeats are scored once.
+            designs: any number of designs, strings or arrays; repeats are scored once.
 
         Returns:
             One value and one status per design, in the order of `designs`.
 
         Raises:
-            RewardError: the reward returned more or fewer values than designs, or `designs` is a single
-                string.
+            RewardError: the reward returned more or fewer values than designs, `designs` is a single string, or
+                one of them is neither a string nor an array of numbers.
         """
         if isinstance(designs, (str, bytes)):
             raise RewardError(
                 f"reward {self.label!r} expects a list of designs, got one string; write reward([design])"
             )
         start = time.perf_counter()
-        reasons = {design: self.unreadable(design) for design in designs}
-        readable = [design for design, reason in reasons.items() if not reason]
-        unreadable = [design for design, reason in reasons.items() if reason]
+        try:
+            different, index = distinct(designs)
+        except (TypeError, ValueError) as error:
+            raise RewardError(
+                f"reward {self.label!r} expects designs that are strings or arrays of numbers ({error})"
+            ) from error
+        reasons = [self.unreadable(design) for design in different]
+        order = sorted(range(len(different)), key=lambda i: bool(reasons[i]))  # the readable ones first
+        readable = [different[i] for i in order if not reasons[i]]
         parts = [self._attempt(readable)] if readable else []
-        parts += [Scores.all(1, Status.INVALID, reasons[design]) for design in unreadable]
-        rows = {design: i for i, design in enumerate(readable + unreadable)}
-        scores = Scores.concatenate(parts).subset([rows[design] for design in designs])
+        parts += [Scores.all(1, Status.INVALID, reasons[i]) for i in order[len(readable) :]]
+        scores = Scores.concatenate(parts).subset(np.argsort(order)[index])
         return replace(scores, seconds=time.perf_counter() - start)
 
-    def _attempt(self, designs: list[str]) -> Scores:
+    def _attempt(self, designs: list[Design]) -> Scores:
         """Score a batch; when it raises, halve it, so that only designs that raise alone are lost."""
         try:
             return self._checked(self.score(designs), len(designs))
@@ -157,16 +165,18 @@ class Reward(Configurable, ABC):
 
 
 class DifferentiableReward(Reward):
-    """A reward with a gradient; `relaxed` must equal `score` on exact one-hots."""
+    """A reward with a gradient; `relaxed` must equal `score` on exact designs."""
 
     differentiable = True
 
     @abstractmethod
-    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, " B"]:
+    def relaxed(self, x: Float[Tensor, "B ..."]) -> Float[Tensor, " B"]:
         """Differentiable value of relaxed designs.
 
         Args:
-            x: probabilities over the codec's K tokens (in the order of `alphabet`) at each of L positions.
+            x: what `Codec.relax` gives. Sequences: probabilities [B, L, K] over the codec's K tokens, in the order
+                of `alphabet`. Images: [B, C, H, W], 0 black to 1 white, not clamped. Vectors: [B, ...], in the
+                user's units.
 
         Returns:
             Float [B], in the reward's unit.
@@ -180,7 +190,8 @@ class FunctionReward(Reward):
     `trust=["my_module"]` where it is loaded.
 
     Args:
-        function: takes a list of designs and returns one number per design, in order; larger is better.
+        function: takes a list of designs and returns one number per design, in order; larger is better. Arrays
+            are copies, which it may change.
         name: name in tables; the function's own when left out.
         unit: unit of the numbers.
         each: the function takes one design and returns one number instead.
@@ -204,10 +215,11 @@ class FunctionReward(Reward):
         # YAML names a function by its path
         self.init_args = {"function": self.source, "name": name, "unit": unit, "each": each}
 
-    def score(self, designs: Sequence[str]) -> Any:
+    def score(self, designs: Sequence[Any]) -> Any:
+        own = [design if isinstance(design, str) else np.array(design) for design in designs]
         if self.each:
-            return [self.function(design) for design in designs]
-        result = self.function(list(designs))
+            return [self.function(design) for design in own]
+        result = self.function(own)
         if isinstance(result, (int, float)):
             raise RewardError(
                 f"reward {self.label!r}: the function returned one number for a list of {len(designs)} designs; "

@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gendesign.building import finite
+from gendesign.designs import Design
 from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.rewards.base import Reward, Scores, Status
 
@@ -70,7 +71,7 @@ class Composition(Reward):
     def spread(self, values: Sequence[Number], stds: Sequence[Number]) -> Number:
         """The standard deviation from the parts' values and standard deviations."""
 
-    def score(self, designs: Sequence[str]) -> Scores:
+    def score(self, designs: Sequence[Design]) -> Scores:
         scores = [part(designs) for part in self.parts]
         return self.join([s.values for s in scores], scores)
 
@@ -88,12 +89,12 @@ class Composition(Reward):
             std = self.spread(values, [np.zeros(len(s)) if s.std is None else s.std for s in scores])
         return Scores(self.combine(values), status, std, message)
 
-    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, " B"]:
+    def relaxed(self, x: Float[Tensor, "B ..."]) -> Float[Tensor, " B"]:
         self._require_differentiable()
         return self.combine([part.relaxed(x) for part in self.parts])
 
     def relaxed_moments(
-        self, x: Float[Tensor, "B L K"]
+        self, x: Float[Tensor, "B ..."]
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"] | None]:
         self._require_differentiable()
         moments = [part.relaxed_moments(x) for part in self.parts]

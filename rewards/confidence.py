@@ -52,7 +52,7 @@ class LowerConfidenceBound(Composition):
         return Scores(values[0] - self.kappa * part.std, part.status, part.std, part.message)
 
     def relaxed_moments(
-        self, x: Float[Tensor, "B L K"]
+        self, x: Float[Tensor, "B ..."]
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"] | None]:
         self._require_differentiable()
         mean, std = self.parts[0].relaxed_moments(x)
@@ -60,7 +60,7 @@ class LowerConfidenceBound(Composition):
             raise UnsupportedError(self._no_std())
         return mean - self.kappa * std, std
 
-    def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, " B"]:
+    def relaxed(self, x: Float[Tensor, "B ..."]) -> Float[Tensor, " B"]:
         return self.relaxed_moments(x)[0]
 
     def _no_std(self) -> str:

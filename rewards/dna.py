@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from gendesign.building import finite
+from gendesign.designs import Design
 from gendesign.errors import ConfigError
 from gendesign.rewards.base import DifferentiableReward
 
@@ -22,8 +24,10 @@ LETTERS = "ACGT"
 """The letters of DNA in the order of `DNACodec`'s tokens."""
 
 
-def not_dna(design: str) -> str:
+def not_dna(design: Design) -> str:
     """Why a design is not a DNA sequence of the letters A, C, G, T; "" if it is one."""
+    if not isinstance(design, str):
+        return f"expected a DNA sequence, got an array of shape {np.shape(design)}"
     if not design:
         return "expected a DNA sequence, got an empty one"
     wrong = sorted(set(design) - set(LETTERS))
@@ -54,7 +58,7 @@ class GCContent(DifferentiableReward):
                 raise ConfigError(f"target must satisfy 0 <= low <= high <= 1, got {target!r}")
             self.name = f"gc-content in {self.low:g}-{self.high:g}"
 
-    def unreadable(self, design: str) -> str:
+    def unreadable(self, design: Design) -> str:
         return not_dna(design)
 
     def score(self, designs: Sequence[str]) -> Tensor:

@@ -27,6 +27,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gendesign.building import finite
+from gendesign.designs import Design
 from gendesign.errors import ConfigError, DataError
 from gendesign.rewards.base import Reward
 from gendesign.rewards.dna import LETTERS, not_dna
@@ -79,7 +80,7 @@ class MotifReward(Reward):
         smooth = (counts + self.pseudocount * prior) / (counts.sum(1, keepdim=True) + self.pseudocount)
         self.log_odds: Float[Tensor, "W 4"] = torch.log2(smooth / prior)
 
-    def unreadable(self, design: str) -> str:
+    def unreadable(self, design: Design) -> str:
         reason = not_dna(design)
         if not reason and len(design) < len(self.log_odds):
             return f"expected at least {len(self.log_odds)} letters, the motif's width, got {len(design)}"

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from gendesign.building import finite, whole
+from gendesign.designs import Design
 from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.rewards.base import DifferentiableReward, Scores
 from gendesign.rewards.predictors import load_predictor
@@ -74,7 +76,9 @@ class PredictedReward(DifferentiableReward):
         self.unit = self.predictor.unit
         self.source = self.trained_on = self.predictor.source
 
-    def unreadable(self, design: str) -> str:
+    def unreadable(self, design: Design) -> str:
+        if not isinstance(design, str):
+            return f"expected a sequence, got an array of shape {np.shape(design)}"
         if len(design) < self.min_length:
             return f"expected at least {self.min_length} letters, got {len(design)}"
         reason = self.codec.reason_invalid(self.prefix + design + self.suffix)

@@ -15,6 +15,7 @@ from itertools import groupby
 import numpy as np
 
 from gendesign.building import finite, whole
+from gendesign.designs import Design
 from gendesign.errors import ConfigError
 from gendesign.rewards.base import Reward, Scores
 from gendesign.rewards.dna import not_dna
@@ -76,7 +77,7 @@ class SynthesisProblems(Reward):
                 "SynthesisProblems has nothing to check; give sites, forbidden, max_homopolymer or gc"
             )
 
-    def unreadable(self, design: str) -> str:
+    def unreadable(self, design: Design) -> str:
         return not_dna(design)
 
     def score(self, designs: Sequence[str]) -> Scores:

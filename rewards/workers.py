@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from gendesign.building import finite, whole
+from gendesign.designs import Design
 from gendesign.errors import GendesignError, RewardError
 from gendesign.rewards.base import Reward, Scores, Status
 
@@ -100,10 +101,10 @@ class TimedReward(Reward):
         """Kill the workers; the next call starts new ones."""
         _kill_all(self._pool)
 
-    def unreadable(self, design: str) -> str:
+    def unreadable(self, design: Design) -> str:
         return self.reward.unreadable(design)
 
-    def score(self, designs: Sequence[str]) -> Scores:
+    def score(self, designs: Sequence[Design]) -> Scores:
         results: list[Scores | None] = [None] * len(designs)
         waiting = deque(range(len(designs)))
         try:
@@ -126,7 +127,7 @@ class TimedReward(Reward):
             raise
         return Scores.concatenate([r for r in results if r is not None])
 
-    def _send(self, worker: _Worker, index: int, designs: Sequence[str]) -> None:
+    def _send(self, worker: _Worker, index: int, designs: Sequence[Design]) -> None:
         worker.job, worker.deadline = index, time.monotonic() + self.timeout_s
         try:
             worker.pipe.send((index, designs[index]))

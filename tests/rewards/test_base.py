@@ -165,3 +165,59 @@ def test_joining_scores_keeps_order_and_marks_unknown_deviations() -> None:
 def test_scores_and_rewards_can_be_pickled() -> None:
     scores = pickle.loads(pickle.dumps(FunctionReward(len, each=True)))(["abc"])  # noqa: S301
     assert pickle.loads(pickle.dumps(scores)).values.tolist() == [3]  # noqa: S301
+
+
+# Arrays as designs --------------------------------------------------------------------------------------------
+
+
+def brightest(designs: list[np.ndarray]) -> list[float]:
+    """Raises for a batch with a black image."""
+    if any(d.max() == 0 for d in designs):
+        raise ZeroDivisionError("black")
+    return [float(d.max()) for d in designs]
+
+
+def grey(level: float) -> np.ndarray:
+    return np.full((2, 2), level)
+
+
+def test_arrays_are_scored_once_and_in_order() -> None:
+    seen: list[float] = []
+
+    def spy(designs: list[np.ndarray]) -> list[float]:
+        seen.extend(float(d[0, 0]) for d in designs)
+        return brightest(designs)
+
+    scores = FunctionReward(spy)([grey(0.5), grey(0.2), grey(0.5), -0.0 * grey(1) + 0.2])
+    assert scores.values.tolist() == [0.5, 0.2, 0.5, 0.2]
+    assert seen == [0.5, 0.2]
+
+
+def test_equal_numbers_of_another_shape_are_another_design() -> None:
+    shapes = FunctionReward(np.ndim, each=True)
+    assert shapes([np.zeros(4), np.zeros((2, 2)), np.zeros((1, 2, 2))]).values.tolist() == [1, 2, 3]
+
+
+def test_one_bad_array_costs_only_itself() -> None:
+    designs = [grey(0.5), grey(0.0), grey(0.25), grey(np.nan)]
+    scores = FunctionReward(brightest)(designs)
+    assert [str(s) for s in scores.status] == ["OK", "FAILED", "OK", "FAILED"]
+    np.testing.assert_array_equal(scores.values, [0.5, np.nan, 0.25, np.nan])
+    permuted = FunctionReward(brightest)([designs[i] for i in (2, 1, 3, 0)])
+    np.testing.assert_array_equal(permuted.values, scores.values[[2, 1, 3, 0]])
+
+
+def test_a_user_s_function_cannot_change_the_designs() -> None:
+    def blacken(design: np.ndarray) -> float:
+        design *= 0
+        return 1.0
+
+    designs = [grey(0.5)]
+    assert FunctionReward(blacken, each=True)(designs).ok.all()
+    np.testing.assert_array_equal(designs[0], grey(0.5))
+
+
+@pytest.mark.parametrize("design", [{"a": 1}, [["x"]], object()])
+def test_something_else_than_strings_and_arrays_is_an_error(design: object) -> None:
+    with pytest.raises(RewardError, match="strings or arrays"):
+        Reward.__call__.__wrapped__(FunctionReward(lengths), [design])  # past the annotation's own check

@@ -33,6 +33,11 @@ def work(designs):
 
 def short(designs):
     return []
+
+def brightest(design):
+    if design.max() == 0:
+        os._exit(3)
+    return design.max()
 """
 
 
@@ -123,3 +128,11 @@ def test_a_timed_reward_can_be_pickled_and_keeps_what_the_reward_says(user: Modu
     again = pickle.loads(pickle.dumps(reward))  # noqa: S301
     assert (again.name, again.unit, again.timeout_s) == ("work", "letters", 5.0)
     assert len(again([])) == 0 and not again._pool
+
+
+def test_arrays_travel_to_workers(user: ModuleType) -> None:
+    images = [np.full((2, 2), level) for level in (0.5, 0.0, 0.25, 0.5)]
+    with TimedReward(FunctionReward(user.brightest, each=True), timeout_s=20.0) as reward:
+        scores = reward(images)
+    assert [str(s) for s in scores.status] == ["OK", "FAILED", "OK", "OK"]
+    np.testing.assert_array_equal(scores.values, [0.5, np.nan, 0.25, 0.5])
