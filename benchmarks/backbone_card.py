@@ -18,7 +18,8 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from gendesign.backbone import Backbone, load_backbone
+from gendesign.backbone import Backbone
+from gendesign.loading import load_backbone
 from gendesign.building import build
 from gendesign.data import SequenceDataModule
 from gendesign.kmers import kmer_spectrum, spectrum_correlation

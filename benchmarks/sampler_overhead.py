@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gendesign.backbone import Backbone, load_backbone
+from gendesign.backbone import Backbone
+from gendesign.loading import load_backbone
 from gendesign.building import build, describe
 from gendesign.codecs import DNACodec
 from gendesign.steering.particles import make_plan

@@ -12,7 +12,8 @@ import time
 
 import torch
 
-from gendesign.backbone import Backbone, load_backbone
+from gendesign.backbone import Backbone
+from gendesign.loading import load_backbone
 from gendesign.rewards import load_reward
 from gendesign.rewards.base import Reward
 from gendesign.run import design

@@ -24,7 +24,11 @@ _HOME = {
     "KTokens": "diffusion.unmasking",
     "LogLinear": "diffusion.schedules",
     "MaskedDiffusion": "diffusion.masked",
+    "Churn": "diffusion.solvers",
+    "Euler": "diffusion.solvers",
+    "Heun": "diffusion.solvers",
     "PoissonFlow": "diffusion.poisson_flow",
+    "Preconditioned": "models.preconditioning",
     "PosteriorMode": "steering.value",
     "PosteriorSamples": "steering.value",
     "ProteinCodec": "codecs",
@@ -37,9 +41,9 @@ _HOME = {
     "Unsteered": "steering.unsteered",
     "design": "run",
     "estimate_cost": "run",
-    "list_backbones": "backbone",
+    "list_backbones": "loading",
     "list_rewards": "rewards",
-    "load_backbone": "backbone",
+    "load_backbone": "loading",
     "load_reward": "rewards",
     "write_report": "report",
 }
@@ -53,7 +57,7 @@ __all__ = [
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from gendesign.backbone import Backbone, list_backbones, load_backbone
+    from gendesign.backbone import Backbone
     from gendesign.codecs import DNACodec, ProteinCodec, RNACodec, SequenceCodec
     from gendesign.design_set import DesignSet
     from gendesign.diffusion.masked import MaskedDiffusion
@@ -61,6 +65,7 @@ if TYPE_CHECKING:
     from gendesign.diffusion.schedules import Cosine, LogLinear
     from gendesign.diffusion.unmasking import Ancestral, FirstHitting, KTokens
     from gendesign.errors import GendesignError
+    from gendesign.loading import list_backbones, load_backbone
     from gendesign.report import write_report
     from gendesign.rewards import list_rewards, load_reward
     from gendesign.rewards.base import FunctionReward, Reward, Scores, Status

@@ -1,8 +1,8 @@
 """A backbone: codec + process + denoiser. It is trained, sampled, evaluated, saved and loaded as one thing.
 
-As a LightningModule it minimises the process's loss (nats a design, divided by its length) and validates
-with the bound on the log-likelihood, in bits a letter:  sum_i w_i bound_i / (ln 2 · sum_i w_i length_i)
-over designs i of weight w_i.
+As a LightningModule it minimises the process's loss, divided by the number of coordinates, and validates with the
+process's figure (masked diffusion: the bound on the log-likelihood in bits a letter; continuous: EDM's weighted squared
+error):  sum_i w_i figure_i / sum_i w_i length_i  over designs i of weight w_i.
 """
 
 from __future__ import annotations
@@ -15,23 +15,22 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Generator, Tensor
 
-from gendesign.building import Configurable, build, describe, whole
-from gendesign.codecs import Codec, SequenceCodec
+from gendesign.building import Configurable, describe, whole
+from gendesign.codecs import Codec
+from gendesign.designs import Design
 from gendesign.determinism import dropout_seeded, generator
+from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.diffusion.process import Prediction, Process
-from gendesign.diffusion.schedules import Schedule
-from gendesign.diffusion.unmasking import Unmasking
-from gendesign.errors import CheckpointError, ConfigError, GendesignError, UnsupportedError
+from gendesign.diffusion.solvers import Solver
+from gendesign.diffusion.student_transition import MeanPrediction
+from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.models.base import Denoiser
 from gendesign.optimisation import adamw_with_cosine
-from gendesign.pretrained import CONFIG, find_pretrained, list_pretrained, read_pretrained, write_pretrained
+from gendesign.pretrained import load_weights, write_pretrained
 from gendesign.reference import Reference
 
-SHIPPED = Path(__file__).parent / "models" / "pretrained"
-KINDS = (Codec, Process, Schedule, Unmasking, Denoiser)
-"""What the config of a backbone may name."""
 BLOCK = 64
 """Designs that share a stream of random numbers."""
 
@@ -75,6 +74,7 @@ class Backbone(Configurable, LightningModule):
         if len(set(tokens.values())) > 1:
             listing = ", ".join(f"{name} has {size}" for name, size in tokens.items())
             raise ConfigError(f"codec, process and denoiser need the same number of tokens: {listing}")
+        process.check_denoiser(denoiser)
         self.codec = codec
         self.process = process
         self.denoiser = denoiser
@@ -91,64 +91,117 @@ class Backbone(Configurable, LightningModule):
 
     # Use ---------------------------------------------------------------------------------------------------------
 
-    def predict(self, x_t: Tensor, t: Float[Tensor, " B"], cond: Any = None) -> Prediction:
+    def predict(
+        self, x_t: Tensor, t: Float[Tensor, " B"], cond: Any = None, *, template: Tensor | None = None
+    ) -> Prediction:
         """Ask the network about noisy states, each at its own time."""
-        return self.process.predict(self.denoiser, x_t, t, cond)
+        return self.process.predict(self.denoiser, x_t, t, cond, template=template)
 
     @torch.no_grad()
-    def sample(self, num: int, *, steps: int = 80, seed: int = 0, template: str | None = None) -> list[str]:
+    def sample(
+        self, num: int, *, steps: int = 80, seed: int = 0, template: Any = None, solver: Solver | None = None
+    ) -> list[Any]:
         """Draw unsteered designs.
 
         Args:
             num: how many.
             steps: reverse steps of the grid.
             seed: block i of 64 designs depends on (seed, i) alone.
-            template: one letter a position, '*' where free.
+            template: for sequences one letter a position, '*' where free; for vectors see their codec.
+            solver: a solver of the probability flow instead of random transitions (continuous processes only).
 
         Returns:
             The designs.
+
+        Raises:
+            UnsupportedError: a solver for a process that has no flow, or a template for a codec that has none.
         """
         whole("num", num), whole("steps", steps)
-        ids, free = None, self.codec.length
+        given, free = None, self.codec.length
         if template is not None:
-            if not isinstance(self.codec, SequenceCodec):
-                raise UnsupportedError(
-                    f"templates need a sequence codec; this backbone has {type(self.codec).__name__}"
-                )
-            ids, fixed = self.codec.encode_template(template)
-            ids, free = ids.to(self.device), int((~fixed).sum())
+            given, fixed = self.codec.encode_template(template)
+            given, free = given.to(self.device), int((~fixed).sum())
         times = self.process.times(self.process.num_steps(steps, free))
-        designs: list[str] = []
+        designs: list[Any] = []
         for block, start in enumerate(range(0, num, BLOCK)):
             noise = generator(seed, "sample", block, device=self.device)
-            x = self.process.prior(min(BLOCK, num - start), self.codec.length, generator=noise, template=ids)
+            x = self.process.prior(
+                min(BLOCK, num - start), self.codec.length, generator=noise, template=given
+            )
             t: Tensor | None = None
             for step in range(len(times) - 1):
                 t = self.process.event_time(x, t, step, times, generator=noise)
                 s = times[step + 1].to(t).expand(len(x))
-                x = self.process.transition(self.predict(x, t), x, t, s).sample(1, generator=noise)[0]
+                seen = self.predict(x, t, template=given)
+                x, _ = self.advance(seen, x, t, s, template=given, solver=solver, generator=noise)
             designs += self.codec.decode(x)
         return designs
 
+    def advance(
+        self,
+        prediction: Prediction,
+        x: Tensor,
+        t: Float[Tensor, " B"],
+        s: Float[Tensor, " B"],
+        *,
+        generator: Generator,
+        template: Tensor | None = None,
+        solver: Solver | None = None,
+    ) -> tuple[Tensor, int]:
+        """Take one unsteered reverse step.
+
+        Args:
+            prediction: at (x, t).
+            x: states.
+            t: their times.
+            s: the next ones.
+            generator: source of the noise.
+            template: given coordinates.
+            solver: instead of a random transition.
+
+        Returns:
+            The new states, and the network rows that the solver spent.
+
+        Raises:
+            UnsupportedError: the process has no flow to solve.
+        """
+        process = self.process
+        if solver is None:
+            return process.transition(prediction, x, t, s).sample(1, generator=generator)[0], 0
+        if not isinstance(process, PoissonFlow) or not isinstance(prediction, MeanPrediction):
+            raise UnsupportedError(
+                f"{type(solver).__name__} solves the probability flow of a continuous process; "
+                f"{type(process).__name__} has none: leave the solver out"
+            )
+
+        def ask(x: Tensor, t: Tensor) -> MeanPrediction:
+            return process.predict(self.denoiser, x, t, template=template)
+
+        solved = solver.step(process, ask, prediction, x, t, s, generator=generator)
+        return solved.x, solved.rows
+
     def log_likelihood(
-        self, designs: Sequence[str], *, num_times: int = 64, seed: int = 0
+        self, designs: Sequence[Design], *, num_times: int | None = None, seed: int = 0
     ) -> Float[Tensor, " B"]:
-        """An estimate of a lower bound on log p(design).
+        """An estimate of log p(design): of a lower bound for masked diffusion, by the flow for continuous processes.
 
         Args:
             designs: to be judged.
-            num_times: noise levels a design; the standard error falls with it.
+            num_times: noise levels a design; the error falls with it. None: 64, for continuous processes 18.
             seed: of the noise.
 
         Returns:
-            nats a design, float64.
+            nats a design (a log-density in the user's units where designs are numbers), float64.
 
         Raises:
             DesignError: the codec cannot encode a design.
         """
+        if num_times is None:
+            num_times = 18 if isinstance(self.process, PoissonFlow) else 64
         x = self.codec.encode(designs).to(self.device)
         noise = generator(seed, "log_likelihood", device=self.device)
-        return self.process.log_likelihood_bound(self.denoiser, x, num_times=num_times, generator=noise)
+        nats = self.process.log_likelihood(self.denoiser, x, num_times=num_times, generator=noise)
+        return nats + self.codec.log_volume
 
     @property
     def reference(self) -> Reference | None:
@@ -161,31 +214,38 @@ class Backbone(Configurable, LightningModule):
     # Training ----------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        """Mean loss in nats a position, with noise and dropout that depend on (seed, batch of the run, rank) alone."""
+        """Mean loss a coordinate, with noise and dropout that depend on (seed, batch of the run, rank) alone."""
         place = (self.seed, "train", int(batch["position"]), self.global_rank)
         noise = generator(*place, "noise", device=self.device)
         with dropout_seeded(*place, "dropout", device=self.device):
             # PAD is a token of the codec that the backbone learns to generate: no position is left out.
-            nats = self.process.loss(self.denoiser, batch["x"], generator=noise)
-        loss = (batch["weight"] * nats).mean() / batch["x"].shape[1]
-        self.log("train_bits", loss.detach() / math.log(2), on_step=True, prog_bar=True)
+            each = self.process.loss(self.denoiser, batch["x"], generator=noise)
+        loss = (batch["weight"] * each).mean() / batch["x"].shape[1]
+        shown = loss.detach() / (math.log(2) if self.process.figure == "bits" else 1)
+        self.log(f"train_{self.process.figure}", shown, on_step=True, prog_bar=True)
         return loss
 
+    def setup(self, stage: str) -> None:
+        """Take the codec that the data module has fitted, whose statistics become part of the checkpoint."""
+        fitted = getattr(getattr(self.trainer, "datamodule", None), "codec", None)
+        if isinstance(fitted, type(self.codec)) and fitted.length == self.codec.length:
+            self.codec = fitted
+
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Add up the bound."""
-        self._add_bound(batch, self.val_times)
+        """Add up the process's figure."""
+        self._add_figure(batch, self.val_times)
 
     def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Add up the bound."""
-        self._add_bound(batch, self.test_times)
+        """Add up the process's figure."""
+        self._add_figure(batch, self.test_times)
 
     def on_validation_epoch_end(self) -> None:
-        """Log `val_bits`, bits a letter."""
-        self._log_bound("val_bits")
+        """Log `val_bits` or `val_loss`, a coordinate."""
+        self._log_figure("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log `test_bits`, bits a letter."""
-        self._log_bound("test_bits")
+        """Log `test_bits` or `test_loss`, a coordinate."""
+        self._log_figure("test")
 
     def configure_optimizers(self) -> Any:
         """AdamW, warm-up and cosine over the trainer's max_steps."""
@@ -197,22 +257,21 @@ class Backbone(Configurable, LightningModule):
             total_steps=self.trainer.max_steps,
         )
 
-    def _add_bound(self, batch: Mapping[str, Tensor], num_times: int) -> None:
+    def _add_figure(self, batch: Mapping[str, Tensor], num_times: int) -> None:
         # The same noise at every validation, so that two of them differ by the weights alone.
         noise = generator(self.seed, "validate", int(batch["position"]), self.global_rank, device=self.device)
         with torch.autocast(self.device.type, enabled=False):
-            bound = self.process.log_likelihood_bound(
-                self.denoiser, batch["x"], num_times=num_times, generator=noise
-            )
+            figure = self.process.evaluate(self.denoiser, batch["x"], num_times=num_times, generator=noise)
         weight = batch["weight"].double()
-        sums = torch.stack([-(weight * bound).sum(), (weight * batch["mask"].sum(1)).sum()])
+        sums = torch.stack([(weight * figure).sum(), (weight * batch["mask"].sum(1)).sum()])
         self._sums = sums if self._sums is None else self._sums + sums
 
-    def _log_bound(self, name: str) -> None:
+    def _log_figure(self, stage: str) -> None:
         if self._sums is None:
             return
-        nats, letters = self.trainer.strategy.reduce(self._sums, reduce_op="sum")
-        self.log(name, nats / letters / math.log(2), prog_bar=True, rank_zero_only=False)
+        figure, coordinates = self.trainer.strategy.reduce(self._sums, reduce_op="sum")
+        name = f"{stage}_{self.process.figure}"
+        self.log(name, figure / coordinates, prog_bar=True, rank_zero_only=False)
         self._sums = None
 
     # Saving ------------------------------------------------------------------------------------------------------
@@ -244,70 +303,5 @@ class Backbone(Configurable, LightningModule):
         Raises:
             CheckpointError: the networks differ.
         """
-        _load_weights(self.denoiser, source.denoiser.state_dict(), str(source.folder or "the given backbone"))
+        load_weights(self.denoiser, source.denoiser.state_dict(), str(source.folder or "the given backbone"))
         self.provenance["init"] = {key: source.provenance.get(key) for key in ("name", "weights_sha256")}
-
-
-def load_backbone(
-    name_or_path: str | Path, *, device: torch.device | str = "cpu", trust: Sequence[str] = ()
-) -> Backbone:
-    """Load a backbone for use: in evaluation mode, without gradients.
-
-    Args:
-        name_or_path: a shipped name (see `list_backbones`), a local folder, or the id of a repository on
-            the Hugging Face hub.
-        device: where to put it.
-        trust: top-level packages, besides gendesign, whose classes its config may name.
-
-    Raises:
-        CheckpointError: there is none, it is damaged, or its parts do not fit each other.
-        TrustError: its config names code that is not trusted.
-    """
-    folder = find_pretrained(str(name_or_path), SHIPPED, noun="backbone")
-    config, weights = read_pretrained(folder)
-    if config.get("kind") != "backbone":
-        raise CheckpointError(f"{folder}: holds a {config.get('kind')!r}, expected a backbone")
-    parts = {}
-    for key, kind in {"codec": Codec, "process": Process, "denoiser": Denoiser}.items():
-        if not isinstance(config.get(key), dict):
-            raise CheckpointError(f"{folder / CONFIG}: has no {key!r} with class_path and init_args")
-        try:
-            parts[key] = build(config[key], kinds=KINDS, trust=trust)
-        except ConfigError as error:
-            raise CheckpointError(f"{folder / CONFIG}: {key}: {error}") from error
-        if not isinstance(parts[key], kind):
-            raise CheckpointError(
-                f"{folder / CONFIG}: {key} is a {type(parts[key]).__name__}, expected a {kind.__name__}"
-            )
-    try:
-        backbone = Backbone(parts["codec"], parts["process"], parts["denoiser"])
-    except GendesignError as error:
-        raise CheckpointError(f"{folder / CONFIG}: {error}") from error
-    _load_weights(backbone.denoiser, weights, str(folder))
-    backbone.folder = folder
-    backbone.provenance = {
-        "name": str(name_or_path),
-        "weights_sha256": config["weights_sha256"],
-        "training": config.get("training", {}),
-    }
-    return backbone.to(device).eval().requires_grad_(False)
-
-
-def list_backbones() -> dict[str, str]:
-    """Names of the shipped backbones, with one line about each."""
-    return list_pretrained(SHIPPED)
-
-
-def _load_weights(denoiser: Denoiser, weights: Mapping[str, Tensor], source: str) -> None:
-    own = denoiser.state_dict()
-    missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
-    wrong = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
-    if missing or unknown or wrong:
-        found = {"lacks": missing, "has the unknown": unknown, "has another shape of": wrong}
-        trouble = [
-            f"{word} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-            for word, names in found.items()
-            if names
-        ]
-        raise CheckpointError(f"{source}: the weights do not fit the network: {'; '.join(trouble)}")
-    denoiser.load_state_dict(dict(weights))

@@ -1,7 +1,7 @@
 """What a design is: a string, or an array of numbers.
 
-A sequence or a molecule is a `str`. A vector is an array [n] in the user's units, a sequence of vectors [H, n], an image
-[H, W] or [H, W, 3] with values in [0, 1].
+A sequence or a molecule is a `str`. A vector is an array [n] in the user's units, a sequence of vectors [H, n], an
+image [H, W] or [H, W, 3] with values in [0, 1].
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
 from gendesign.errors import CheckpointError, OutputError
 
@@ -193,3 +193,23 @@ def _download(repository: str) -> Path:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Put weights into a network, which must be the one that they were trained in.
+
+    Raises:
+        CheckpointError: names or shapes differ; the message lists them.
+    """
+    own = network.state_dict()
+    missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    wrong = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
+    if missing or unknown or wrong:
+        found = {"lacks": missing, "has the unknown": unknown, "has another shape of": wrong}
+        trouble = [
+            f"{word} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+            for word, names in found.items()
+            if names
+        ]
+        raise CheckpointError(f"{source}: the weights do not fit the network: {'; '.join(trouble)}")
+    network.load_state_dict(dict(weights))

@@ -82,7 +82,8 @@ class TrainingCLI(LightningCLI):
             note.write_text(text)
 
     def _take_weights(self, init: str) -> None:
-        from gendesign.backbone import Backbone, load_backbone
+        from gendesign.backbone import Backbone
+        from gendesign.loading import load_backbone
 
         if not isinstance(self.model, Backbone):
             raise ConfigError(

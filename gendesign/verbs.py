@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from gendesign import tables
-from gendesign.backbone import Backbone, list_backbones, load_backbone
+from gendesign.backbone import Backbone
+from gendesign.loading import list_backbones, load_backbone
 from gendesign.building import build
 from gendesign.compose import GROUPS, OBJECTS, SETTINGS, compose, options, read_yaml, steering_methods
 from gendesign.design_set import write_text

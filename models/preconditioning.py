@@ -1,7 +1,8 @@
 """EDM's preconditioning: a network of unit-variance inputs and outputs becomes a denoiser at every noise level.
 
     mean = c_skip x + c_out F(c_in x, c_noise),   variance = c_out^2 exp(h(c_in x, c_noise)),
-    c_skip = s^2/(sigma^2 + s^2),  c_out = sigma s/sqrt(sigma^2 + s^2),  c_in = 1/sqrt(sigma^2 + s^2),  c_noise = ln(sigma)/4
+    c_skip = s^2/(sigma^2 + s^2),   c_out = sigma s/sqrt(sigma^2 + s^2),
+    c_in = 1/sqrt(sigma^2 + s^2),   c_noise = ln(sigma)/4
 
 with s the standard deviation of the data. The same holds at every augmented dimension D of PFGM++, through
 r = sigma sqrt(D).

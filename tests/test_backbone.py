@@ -13,8 +13,9 @@ from jaxtyping import Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import gendesign.backbone
-from gendesign.backbone import Backbone, list_backbones, load_backbone
+import gendesign.loading
+from gendesign.backbone import Backbone
+from gendesign.loading import list_backbones, load_backbone
 from gendesign.codecs import DNACodec, RNACodec
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.schedules import Cosine
@@ -243,7 +244,7 @@ def test_training_checkpoints_and_unknown_names(tmp_path: Path, monkeypatch: pyt
         load_backbone(tmp_path / "last.ckpt")
     make().save_pretrained(tmp_path / "shipped" / "dna-tiny")
     (tmp_path / "shipped" / "dna-tiny" / "CARD.md").write_text("# dna-tiny\n\nA tiny one.\n\nMore.\n")
-    monkeypatch.setattr(gendesign.backbone, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(gendesign.loading, "SHIPPED", tmp_path / "shipped")
     assert list_backbones() == {"dna-tiny": "A tiny one."}
     assert load_backbone("dna-tiny").folder == tmp_path / "shipped" / "dna-tiny"
     with pytest.raises(CheckpointError, match="did you mean 'dna-tiny'"):

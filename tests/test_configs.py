@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gendesign.backbone import Backbone, list_backbones, load_backbone
+from gendesign.backbone import Backbone
+from gendesign.loading import list_backbones, load_backbone
 from gendesign.building import build, check_arguments, describe
 from gendesign.compose import CONFIGS, GROUPS, compose, options
 from gendesign.rewards.base import Reward

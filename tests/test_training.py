@@ -14,7 +14,8 @@ import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from gendesign.backbone import Backbone, load_backbone
+from gendesign.backbone import Backbone
+from gendesign.loading import load_backbone
 from gendesign.callbacks import EMA, ExportPretrained
 from gendesign.codecs import DNACodec
 from gendesign.data import SequenceDataModule

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from gendesign.backbone import load_backbone
+from gendesign.loading import load_backbone
 from gendesign.errors import CheckpointError, ConfigError, DataError
 from gendesign.parser_errors import one_line
 from gendesign.training import main

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from gendesign import training_table
-from gendesign.backbone import Backbone, load_backbone
+from gendesign.backbone import Backbone
+from gendesign.loading import load_backbone
 from gendesign.codecs import DNACodec
 from gendesign.data import SequenceDataModule
 from gendesign.diffusion.masked import MaskedDiffusion

@@ -11,6 +11,7 @@ in float64: float32 noise lowers the temperature (Zheng et al. 2024, arXiv 2409.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,8 @@ class MaskedDiffusion(Process):
         unmasking: which masked tokens a reverse step reveals: `Ancestral`, `FirstHitting` or `KTokens`.
         min_time: smallest time used in training, where the weight is 1/min_time.
     """
+
+    figure = "bits"
 
     def __init__(
         self,
@@ -149,8 +152,24 @@ class MaskedDiffusion(Process):
         nats = F.cross_entropy(logits.flatten(0, 1), x_0.flatten(), reduction="none").view(x_0.shape)
         return (nats * (x_t == self.mask_id)).sum(-1)
 
+    def evaluate(
+        self,
+        denoiser: Network,
+        x_0: Int[Tensor, "B L"],
+        *,
+        num_times: int,
+        generator: Generator,
+        cond: Any = None,
+        mask: Bool[Tensor, "B L"] | None = None,
+    ) -> Float[Tensor, " B"]:
+        """The bound on -log p, in bits a design."""
+        bound = self.log_likelihood(
+            denoiser, x_0, num_times=num_times, generator=generator, cond=cond, mask=mask
+        )
+        return -bound / math.log(2)
+
     @torch.no_grad()
-    def log_likelihood_bound(
+    def log_likelihood(
         self,
         denoiser: Network,
         x_0: Int[Tensor, "B L"],
@@ -248,6 +267,7 @@ class MaskedDiffusion(Process):
         t: Float[Tensor, " B"],
         cond: Any = None,
         mask: Bool[Tensor, "B L"] | None = None,
+        template: Tensor | None = None,
     ) -> TokenPrediction:
         """Clean token probabilities; a row with no masked token is known and costs no network row."""
         masked = x_t == self.mask_id

@@ -4,13 +4,14 @@ The kernel of noise sigma is a multivariate Student-t with D degrees of freedom,
 
     x_t = y + sigma_t w z,   z ~ N(0, I),   w^2 = D / chi2_D,
 
-and the reverse step has a closed form, because sharing w along a path makes (x_s, x_t) given y jointly Student-t:
+which has the density p(x_t | y) ∝ (|x_t - y|^2 + r^2)^(-(N + D)/2) with r = sigma sqrt(D): the radius is never clipped,
+and the prior is the kernel of the schedule's own sigma_max. The reverse step has a closed form (`student_transition`);
+solvers of the probability flow are in `solvers`, its change of variables in `flow_likelihood`.
 
-    dof D + N,   loc y + (sigma_s^2/sigma_t^2)(x_t - y),
-    scale^2 sigma_s^2 (sigma_t^2 - sigma_s^2)/sigma_t^2 (D + |x_t - y|^2/sigma_t^2)/(D + N).
-
-One network call gives y = x_hat_0, the posterior mean; |x_t - y|^2 is then its posterior expectation
-|x_t - x_hat_0|^2 + v with the total posterior variance v, without which the noise is too small at small D.
+A mask, Bool[B N], says which coordinates of each design are free. The others (padding, the mirrored half of a symmetric
+matrix, what the user has fixed) stay clean and count in no norm, noise or density, N included. A network trained so is
+conditioned on them; `template` instead replaces what an unconditional network predicts of given coordinates, an
+approximation.
 
 Xu et al. 2023, PFGM++: Unlocking the Potential of Physics-Inspired Generative Models, arXiv 2302.04265.
 Karras et al. 2022, Elucidating the Design Space of Diffusion-Based Generative Models, arXiv 2206.00364.
@@ -18,8 +19,6 @@ Karras et al. 2022, Elucidating the Design Space of Diffusion-Based Generative M
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,46 +26,19 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from gendesign.building import finite, whole
-from gendesign.diffusion.process import Network, Prediction, Process, Transition
+from gendesign.diffusion.flow_likelihood import flow_log_likelihood
+from gendesign.diffusion.process import Network, Process
 from gendesign.diffusion.student import student_log_prob, student_scale
-from gendesign.errors import ConfigError, UnsupportedError
+from gendesign.diffusion.student_transition import (
+    MeanPrediction,
+    StudentTransition,
+    free_sum,
+    num_free,
+    squared_distance,
+)
+from gendesign.errors import ConfigError
 
-
-@dataclass(frozen=True)
-class MeanPrediction(Prediction):
-    """Clean mean, and variance where the network has one.
-
-    Attributes:
-        mean: E[x_0 | x_t], in float64.
-        variance: Var[x_0 | x_t] of each coordinate, or None: transitions are then plug-in.
-        rows: network rows spent.
-    """
-
-    mean: Float[Tensor, "B N"]
-    variance: Float[Tensor, "B N"] | None = None
-    rows: int = 0
-
-    def __getitem__(self, index: Tensor) -> MeanPrediction:
-        return MeanPrediction(self.mean[index], None if self.variance is None else self.variance[index])
-
-    def append(self, other: Prediction) -> MeanPrediction:
-        assert isinstance(other, MeanPrediction)
-        variance = None
-        if self.variance is not None and other.variance is not None:
-            variance = torch.cat([self.variance, other.variance])
-        return MeanPrediction(torch.cat([self.mean, other.mean]), variance, self.rows + other.rows)
-
-    def mode(self) -> Float[Tensor, "B N"]:
-        return self.mean
-
-    def sample(self, num: int, *, generator: Generator) -> Float[Tensor, "M B N"]:
-        """Draws from the Gaussian of the predicted mean and variance; the mean itself without a variance."""
-        if self.variance is None:
-            return self.mean.expand(num, *self.mean.shape)
-        z = torch.randn(
-            (num, *self.mean.shape), dtype=self.mean.dtype, device=self.mean.device, generator=generator
-        )
-        return self.mean + self.variance.sqrt() * z
+__all__ = ["MeanPrediction", "PoissonFlow", "StudentTransition"]
 
 
 class PoissonFlow(Process):
@@ -80,7 +52,14 @@ class PoissonFlow(Process):
         sigma_data: standard deviation of the data, for the weight of the loss.
         log_sigma_mean: mean of ln sigma in training.
         log_sigma_std: its standard deviation.
+        transfer_from: the D that a network was trained with, to sample it at another one (r = sigma sqrt(D) makes the
+            two comparable); None: the same.
+
+    Raises:
+        ConfigError: aug_dim below 1, or the noise levels are not in order.
     """
+
+    figure = "loss"
 
     def __init__(
         self,
@@ -92,10 +71,15 @@ class PoissonFlow(Process):
         sigma_data: float = 0.5,
         log_sigma_mean: float = -1.2,
         log_sigma_std: float = 1.2,
+        transfer_from: float | None = None,
     ) -> None:
-        if not aug_dim >= 1:
-            raise ConfigError(f"aug_dim must be at least 1 (math.inf is EDM), got {aug_dim!r}")
+        for name, value in (("aug_dim", aug_dim), ("transfer_from", transfer_from)):
+            if value is not None and (isinstance(value, (bool, str)) or not value >= 1):
+                raise ConfigError(
+                    f"{name} must be at least 1 (math.inf, in YAML .inf, is EDM), got {value!r}"
+                )
         self.aug_dim = float(aug_dim)
+        self.transfer_from = transfer_from
         self.sigma_min = finite("sigma_min", sigma_min, above=0.0)
         self.sigma_max = finite("sigma_max", sigma_max, above=0.0)
         if self.sigma_min >= self.sigma_max:
@@ -105,31 +89,60 @@ class PoissonFlow(Process):
         self.log_sigma_mean = finite("log_sigma_mean", log_sigma_mean)
         self.log_sigma_std = finite("log_sigma_std", log_sigma_std, above=0.0)
 
+    def check_denoiser(self, denoiser: Any) -> None:
+        """Refuse a network that was trained for another noise.
+
+        Raises:
+            ConfigError: it was trained at another D or another scale of data.
+        """
+        trained = getattr(denoiser, "aug_dim", None)
+        expected = self.aug_dim if self.transfer_from is None else self.transfer_from
+        if trained is not None and trained != expected:
+            raise ConfigError(
+                f"the network was trained at aug_dim={trained:g}, the process has {expected:g}; to sample it at "
+                f"another D give the process transfer_from={trained:g}"
+            )
+        scale = getattr(denoiser, "sigma_data", None)
+        if scale is not None and scale != self.sigma_data:
+            raise ConfigError(
+                f"the network's sigma_data is {scale:g}, the process's {self.sigma_data:g}; they must agree"
+            )
+
     # -- forward ---------------------------------------------------------------------------------------------
 
     def prior(
         self, num: int, length: int, *, generator: Generator, template: Tensor | None = None
     ) -> Float[Tensor, "B N"]:
-        """The kernel of sigma_max around 0."""
+        """The kernel of sigma_max around 0, or around the given coordinates of a template (NaN where free)."""
+        centre = torch.zeros((num, length), dtype=torch.float64, device=generator.device)
         if template is not None:
-            raise UnsupportedError("PoissonFlow takes no template; condition the network instead")
-        zero = torch.zeros((num, length), dtype=torch.float64, device=generator.device)
-        return self.corrupt(zero, torch.full_like(zero[:, 0], self.sigma_max), generator=generator)
+            centre = centre + template.to(centre).nan_to_num()
+        return self.corrupt(centre, torch.full_like(centre[:, 0], self.sigma_max), generator=generator)
 
     def corrupt(
-        self, x_0: Float[Tensor, "B N"], t: Float[Tensor, " B"], *, generator: Generator
+        self,
+        x_0: Float[Tensor, "B N"],
+        t: Float[Tensor, " B"],
+        *,
+        generator: Generator,
+        mask: Bool[Tensor, "B N"] | None = None,
     ) -> Float[Tensor, "B N"]:
-        """x_t = y + sigma w z; the radius is never clipped."""
+        """x_t = y + sigma w z on the free coordinates."""
         z = torch.randn(x_0.shape, dtype=torch.float64, device=x_0.device, generator=generator)
         w = student_scale(len(x_0), self.aug_dim, device=x_0.device, generator=generator)
-        return x_0.double() + (t.double() * w)[:, None] * z
+        noise = (t.double() * w)[:, None] * z
+        return x_0.double() + (noise if mask is None else torch.where(mask, noise, 0.0))
 
     def log_kernel(
-        self, x_t: Float[Tensor, "B N"], x_0: Float[Tensor, "B N"], t: Float[Tensor, " B"]
+        self,
+        x_t: Float[Tensor, "B N"],
+        x_0: Float[Tensor, "B N"],
+        t: Float[Tensor, " B"],
+        mask: Bool[Tensor, "B N"] | None = None,
     ) -> Float[Tensor, " B"]:
         """Log p(x_t | x_0) in nats, normalised."""
-        squared = ((x_t.double() - x_0.double()) ** 2).sum(-1)
-        return student_log_prob(squared, x_t.shape[-1], self.aug_dim, t.double() ** 2)
+        squared = squared_distance(x_t, x_0, mask)
+        return student_log_prob(squared, num_free(x_t, mask), self.aug_dim, t.double() ** 2)
 
     def loss(
         self,
@@ -140,28 +153,67 @@ class PoissonFlow(Process):
         cond: Any = None,
         mask: Bool[Tensor, "B N"] | None = None,
     ) -> Float[Tensor, " B"]:
-        """EDM's weighted squared error at one ln sigma ~ Normal a design; a variance head is trained along.
+        """EDM's weighted squared error, and a variance head trained along, at one stratified ln sigma a design.
 
         The head minimises e^2/u + log u with e the error of the mean, whose gradient is stopped: its minimiser is
-        u = E[e^2].
+        u = E[e^2]. Both parts are in units of c_out^2, so that every noise level counts alike.
         """
-        normal = torch.randn(len(x_0), dtype=torch.float64, device=x_0.device, generator=generator)
-        sigma = (self.log_sigma_mean + self.log_sigma_std * normal).exp()
-        x_t = self.corrupt(x_0, sigma, generator=generator)
-        mean, variance = ask(denoiser, x_t, sigma, cond, mask)
-        real = torch.ones_like(mean, dtype=torch.bool) if mask is None else mask
-        squared = torch.where(real, (mean - x_0.to(mean)) ** 2, 0.0)
-        total = self.weight(sigma).to(mean) * squared.sum(-1)
+        sigma = self._noise_levels(len(x_0), 1, x_0.device, generator=generator)[0]
+        squared, variance = self._errors(denoiser, x_0, sigma, cond, mask, generator=generator)
+        total = free_sum(squared, mask)
         if variance is not None:
-            scale = (sigma**2 * self.sigma_data**2 / (sigma**2 + self.sigma_data**2)).to(mean)[:, None]
-            relative = variance / scale
-            head = squared.detach() / scale / relative + relative.log()
-            total = total + torch.where(real, head, 0.0).sum(-1)
+            total = total + free_sum(squared.detach() / variance + variance.log(), mask)
+        return total
+
+    def evaluate(
+        self,
+        denoiser: Network,
+        x_0: Float[Tensor, "B N"],
+        *,
+        num_times: int,
+        generator: Generator,
+        cond: Any = None,
+        mask: Bool[Tensor, "B N"] | None = None,
+    ) -> Float[Tensor, " B"]:
+        """Mean over `num_times` stratified noise levels of EDM's weighted squared error, summed over coordinates."""
+        total = torch.zeros(len(x_0), dtype=torch.float64, device=x_0.device)
+        for sigma in self._noise_levels(len(x_0), num_times, x_0.device, generator=generator):
+            squared, _ = self._errors(denoiser, x_0, sigma, cond, mask, generator=generator)
+            total += free_sum(squared, mask) / num_times
         return total
 
     def weight(self, sigma: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """(sigma^2 + sigma_data^2) / (sigma sigma_data)^2, which gives every noise level a unit loss at the start."""
         return (sigma**2 + self.sigma_data**2) / (sigma * self.sigma_data) ** 2
+
+    def _noise_levels(
+        self, num: int, times: int, device: torch.device, *, generator: Generator
+    ) -> Float[Tensor, "M B"]:
+        """Ln sigma ~ Normal(log_sigma_mean, log_sigma_std^2), one draw in each of `times * num` equal parts."""
+        place = torch.arange(times, dtype=torch.float64, device=device)[:, None]
+        row = torch.arange(num, dtype=torch.float64, device=device)
+        u = torch.rand((times, num), dtype=torch.float64, device=device, generator=generator)
+        # every design has one level in each of `times` parts, and within a part every design its own
+        fraction = (place + (row + u) / num) / times
+        normal = torch.special.ndtri(fraction.clamp(1e-12, 1 - 1e-12))
+        return (self.log_sigma_mean + self.log_sigma_std * normal).exp()
+
+    def _errors(
+        self,
+        denoiser: Network,
+        x_0: Tensor,
+        sigma: Tensor,
+        cond: Any,
+        mask: Tensor | None,
+        *,
+        generator: Generator,
+    ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N"] | None]:
+        """Squared error of the mean and predicted variance, both in units of c_out^2."""
+        x_t = self.corrupt(x_0, sigma, generator=generator, mask=mask)
+        mean, variance = ask(denoiser, x_t, sigma, cond, mask)
+        weight = self.weight(sigma)[:, None]
+        squared = weight * (mean - x_0.double()) ** 2
+        return squared, None if variance is None else weight * variance
 
     # -- reverse ---------------------------------------------------------------------------------------------
 
@@ -188,11 +240,11 @@ class PoissonFlow(Process):
         t: Float[Tensor, " B"],
         cond: Any = None,
         mask: Bool[Tensor, "B N"] | None = None,
+        template: Float[Tensor, " N"] | None = None,
     ) -> MeanPrediction:
         """Clean mean and variance; at sigma = 0 the state is the design, and no network row is spent."""
-        clean = t == 0
         mean, variance = x_t.double().clone(), torch.zeros_like(x_t, dtype=torch.float64)
-        rows = (~clean).nonzero().squeeze(-1)
+        rows = (t != 0).nonzero().squeeze(-1)
         known: Tensor | None = variance
         if len(rows):
             chosen = cond[rows] if isinstance(cond, Tensor) else cond
@@ -200,7 +252,10 @@ class PoissonFlow(Process):
             fresh, spread = ask(denoiser, x_t[rows], t[rows], chosen, own)
             mean = mean.index_copy(0, rows, fresh.double())
             known = None if spread is None else variance.index_copy(0, rows, spread.double())
-        return MeanPrediction(mean, known, rows=len(rows))
+        if mask is not None:  # fixed coordinates are known
+            mean = torch.where(mask, mean, x_t.double())
+            known = None if known is None else torch.where(mask, known, 0.0)
+        return MeanPrediction(mean, known, rows=len(rows), mask=mask).fix(template)
 
     def transition(
         self,
@@ -211,22 +266,59 @@ class PoissonFlow(Process):
     ) -> StudentTransition:
         """The closed-form reverse step; to s = 0 it is deterministic."""
         return StudentTransition(
-            prediction.mean, prediction.variance, x_t.double(), t.double(), s.double(), self.aug_dim
+            prediction.mean,
+            prediction.variance,
+            x_t.double(),
+            t.double(),
+            s.double(),
+            self.aug_dim,
+            prediction.mask,
         )
 
-    def log_likelihood_bound(
+    def log_likelihood(
         self,
         denoiser: Network,
-        x_0: Tensor,
+        x_0: Float[Tensor, "B N"],
         *,
         num_times: int,
         generator: Generator,
         cond: Any = None,
-        mask: Tensor | None = None,
-        fixed: Tensor | None = None,
+        mask: Bool[Tensor, "B N"] | None = None,
+        fixed: Bool[Tensor, " *B N"] | None = None,
         max_rows: int = 1024,
     ) -> Float[Tensor, " B"]:
-        raise UnsupportedError("PoissonFlow has no likelihood bound yet; naturalness needs a masked backbone")
+        """Log-density of the designs at sigma_min, by the flow's change of variables over `num_times` steps.
+
+        Up to EXACT_TRACE coordinates the trace is exact, beyond it is Hutchinson's estimate with one probe a design.
+        """
+        if fixed is not None:
+            free = ~fixed.expand_as(x_0)
+            mask = free if mask is None else mask & free
+
+        def drift(x: Tensor, sigma: Tensor, rows: slice) -> Tensor:
+            chosen = cond[rows] if isinstance(cond, Tensor) else cond
+            return ask(denoiser, x, sigma, chosen, None if mask is None else mask[rows])[0]
+
+        levels = self.times(num_times + 1)[:-1].flip(0)
+        parts = []
+        for start in range(0, len(x_0), max_rows):
+            rows = slice(start, start + max_rows)
+            parts.append(
+                flow_log_likelihood(
+                    lambda x, sigma, rows=rows: drift(x, sigma, rows),
+                    x_0[rows],
+                    levels,
+                    aug_dim=self.aug_dim,
+                    generator=generator,
+                    mask=None if mask is None else mask[rows],
+                    exact=x_0.shape[-1] <= EXACT_TRACE,
+                )
+            )
+        return torch.cat(parts) if parts else x_0.new_zeros(0, dtype=torch.float64)
+
+
+EXACT_TRACE = 8
+"""Coordinates up to which the likelihood's trace is exact: it takes a gradient a coordinate."""
 
 
 def ask(
@@ -235,104 +327,3 @@ def ask(
     """Clean mean and variance from a network that returns the mean, or (mean, variance)."""
     answer: Any = denoiser(x, sigma, cond, mask)
     return answer if isinstance(answer, tuple) else (answer, None)
-
-
-@dataclass(frozen=True)
-class StudentTransition(Transition):
-    """p(x_s | x_t): a multivariate Student-t, Gaussian at D = inf.
-
-    Attributes:
-        mean: predicted clean mean.
-        variance: of each coordinate, or None for the plug-in step.
-        x_t: state.
-        t: its noise level.
-        s: the next noise level, below t.
-        aug_dim: D.
-    """
-
-    mean: Float[Tensor, "B N"]
-    variance: Float[Tensor, "B N"] | None
-    x_t: Float[Tensor, "B N"]
-    t: Float[Tensor, " B"]
-    s: Float[Tensor, " B"]
-    aug_dim: float
-
-    @property
-    def dof(self) -> float:
-        """Degrees of freedom D + N."""
-        return self.aug_dim + self.x_t.shape[-1]
-
-    @property
-    def loc(self) -> Float[Tensor, "B N"]:
-        """Y + (sigma_s^2/sigma_t^2)(x_t - y)."""
-        return self.mean + ((self.s / self.t) ** 2)[:, None] * (self.x_t - self.mean)
-
-    @property
-    def scale2(self) -> Float[Tensor, " B"]:
-        """Squared scale; 0 at s = 0."""
-        base = self.s**2 * (self.t**2 - self.s**2) / self.t**2
-        if math.isinf(self.aug_dim):
-            return base
-        squared = ((self.x_t - self.mean) ** 2).sum(-1)
-        if self.variance is not None:
-            squared = squared + self.variance.sum(-1)
-        return base * (self.aug_dim + squared / self.t**2) / self.dof
-
-    def sample(self, num: int, *, generator: Generator) -> Float[Tensor, "M B N"]:
-        z = torch.randn(
-            (num, *self.x_t.shape), dtype=torch.float64, device=self.x_t.device, generator=generator
-        )
-        w = student_scale(num * len(self.x_t), self.dof, device=self.x_t.device, generator=generator)
-        return self.loc + (self.scale2.sqrt() * w.view(num, -1))[..., None] * z
-
-    def rsample(
-        self, *, temperature: float = 1.0, generator: Generator | None = None, noise: Tensor | None = None
-    ) -> Float[Tensor, "B N"]:
-        """Loc + scale * noise; `noise` is one draw of the standard Student-t of D + N degrees of freedom."""
-        if noise is None:
-            if generator is None:
-                raise ConfigError("rsample needs a generator, or the noise itself")
-            z = torch.randn(self.x_t.shape, dtype=torch.float64, device=self.x_t.device, generator=generator)
-            noise = student_scale(len(z), self.dof, device=z.device, generator=generator)[:, None] * z
-        # the square root has no gradient at 0, which the last step reaches
-        scale2 = self.scale2
-        safe = torch.where(scale2 > 0, scale2, torch.ones_like(scale2)).sqrt()
-        return self.loc + torch.where(scale2 > 0, safe, 0.0)[:, None] * noise
-
-    def log_prob(self, x_s: Float[Tensor, "*M B N"]) -> Float[Tensor, "*M B"]:
-        """Log p(x_s | x_t) in nats; the deterministic step to s = 0 has none.
-
-        Raises:
-            UnsupportedError: s = 0.
-        """
-        self._needs_density()
-        squared = ((x_s - self.loc) ** 2).sum(-1)
-        return student_log_prob(squared, self.x_t.shape[-1], self.dof, self.scale2)
-
-    def kl(self, other: Transition) -> Float[Tensor, " B"]:
-        """KL(self || other): closed form at D = inf, where the scales agree.
-
-        Raises:
-            UnsupportedError: finite D (use `sampled_kl`), or s = 0.
-        """
-        assert isinstance(other, StudentTransition)
-        self._needs_density()
-        if not math.isinf(self.aug_dim):
-            raise UnsupportedError(
-                "the KL of Student-t transitions has no closed form at finite D; use sampled_kl"
-            )
-        return ((self.loc - other.loc) ** 2).sum(-1) / (2 * self.scale2)
-
-    def sampled_kl(
-        self, other: StudentTransition, *, num: int, generator: Generator
-    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-        """KL(self || other) from `num` draws: estimate and standard error, in nats."""
-        drawn = self.sample(num, generator=generator)
-        ratio = self.log_prob(drawn) - other.log_prob(drawn)
-        return ratio.mean(0), ratio.std(0) / math.sqrt(num)
-
-    def _needs_density(self) -> None:
-        if bool((self.s == 0).any()):
-            raise UnsupportedError(
-                "the step to sigma = 0 is deterministic and has no density; stop at a sigma_floor above 0"
-            )

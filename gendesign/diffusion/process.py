@@ -89,6 +89,16 @@ class Transition(ABC):
 class Process(Configurable, ABC):
     """A noising process and its reversal."""
 
+    figure: str = "loss"
+    """What `evaluate` gives, for the names of logged figures."""
+
+    def check_denoiser(self, denoiser: Any) -> None:
+        """Refuse a network that does not belong to this noise.
+
+        Raises:
+            ConfigError: with the reason.
+        """
+
     @abstractmethod
     def prior(self, num: int, length: int, *, generator: Generator, template: Tensor | None = None) -> Tensor:
         """`num` states of pure noise; fixed coordinates of the template are kept."""
@@ -139,8 +149,18 @@ class Process(Configurable, ABC):
         t: Float[Tensor, " B"],
         cond: Any = None,
         mask: Tensor | None = None,
+        template: Tensor | None = None,
     ) -> Prediction:
-        """Ask the network about each state at its own time."""
+        """Ask the network about each state at its own time.
+
+        Args:
+            denoiser: the network.
+            x_t: states.
+            t: time of each.
+            cond: what they are conditioned on.
+            mask: True at real positions.
+            template: coordinates that are given; read where states do not carry them themselves.
+        """
 
     @abstractmethod
     def transition(
@@ -149,7 +169,20 @@ class Process(Configurable, ABC):
         """The reverse step from time t to time s < t of each state."""
 
     @abstractmethod
-    def log_likelihood_bound(
+    def evaluate(
+        self,
+        denoiser: Network,
+        x_0: Tensor,
+        *,
+        num_times: int,
+        generator: Generator,
+        cond: Any = None,
+        mask: Tensor | None = None,
+    ) -> Float[Tensor, " B"]:
+        """What validation reports of each design, named by `figure`: lower is better, a sum over coordinates."""
+
+    @abstractmethod
+    def log_likelihood(
         self,
         denoiser: Network,
         x_0: Tensor,
@@ -161,7 +194,18 @@ class Process(Configurable, ABC):
         fixed: Tensor | None = None,
         max_rows: int = 1024,
     ) -> Float[Tensor, " B"]:
-        """An estimate of a lower bound on log p(x_0), in nats a design."""
+        """An estimate of log p(x_0), or of a lower bound on it, in nats a design.
+
+        Args:
+            denoiser: the network.
+            x_0: designs.
+            num_times: noise levels a design; the error falls with it.
+            generator: of the estimate's randomness.
+            cond: conditioning, handed to the network.
+            mask: True at real positions.
+            fixed: positions that are given, not modelled.
+            max_rows: network rows a call.
+        """
 
 
 def concatenate(predictions: Sequence[Prediction]) -> Prediction:

@@ -19,8 +19,9 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from gendesign.building import Configurable, finite
-from gendesign.diffusion.poisson_flow import MeanPrediction, PoissonFlow
+from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.diffusion.student import student_scale
+from gendesign.diffusion.student_transition import MeanPrediction, free_sum, num_free, squared_distance
 from gendesign.errors import ConfigError
 
 Ask = Callable[[Tensor, Tensor], MeanPrediction]
@@ -41,7 +42,13 @@ class Solved:
 
 
 class Solver(Configurable, ABC):
-    """A rule that takes states from noise level t to s < t."""
+    """A rule that takes states from noise level t to s < t.
+
+    Attributes:
+        rows_per_step: the most network rows a design and step, the prediction that is given included.
+    """
+
+    rows_per_step: int = 1
 
     @abstractmethod
     def step(
@@ -88,6 +95,8 @@ class Euler(Solver):
 class Heun(Solver):
     """Second order: two predictions a step, one for the step to 0."""
 
+    rows_per_step = 2
+
     def step(
         self,
         process: PoissonFlow,
@@ -122,6 +131,8 @@ class Churn(Heun):
         noise_scale: S_noise, slightly above 1 to make up for what the network loses.
     """
 
+    rows_per_step = 3
+
     def __init__(
         self,
         gamma: float = 0.1,
@@ -152,6 +163,8 @@ class Churn(Heun):
         raised = torch.where(inside, t * (1 + self.gamma), t)
         noise = torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
         noise = noise * path_scale(process.aug_dim, prediction, x, t, generator=generator)[:, None]
+        if prediction.mask is not None:
+            noise = torch.where(prediction.mask, noise, 0.0)
         return self.from_noise(process, ask, x, raised, t, s, noise, generator=generator)
 
     def from_noise(
@@ -184,9 +197,9 @@ def path_scale(
     """A draw of the scale w of each path given its state; 1 at D = inf."""
     if math.isinf(aug_dim):
         return torch.ones_like(t)
-    squared = ((x - prediction.mean) ** 2).sum(-1)
+    squared = squared_distance(x, prediction.mean, prediction.mask)
     if prediction.variance is not None:
-        squared = squared + prediction.variance.sum(-1)
-    dof = aug_dim + x.shape[-1]
+        squared = squared + free_sum(prediction.variance, prediction.mask)
+    dof = aug_dim + num_free(x, prediction.mask)
     w = student_scale(len(x), dof, device=x.device, generator=generator)
     return w * ((aug_dim + squared / t**2) / dof).sqrt()

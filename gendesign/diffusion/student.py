@@ -1,4 +1,7 @@
-"""The multivariate Student-t, stable from 1 to 1e9 degrees of freedom and in up to 1e6 dimensions."""
+"""The multivariate Student-t, stable from 1 to 1e9 degrees of freedom and in up to 1e6 dimensions.
+
+Degrees of freedom and dimensions may differ from row to row, where rows count different coordinates.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +16,28 @@ _SERIES_FROM = 1e4
 
 
 def student_scale(
-    num: int, dof: float, *, device: torch.device | str, generator: Generator
+    num: int, dof: float | Float[Tensor, " B"], *, device: torch.device | str, generator: Generator
 ) -> Float[Tensor, " B"]:
-    """W = sqrt(dof / chi2_dof), by which a normal becomes a Student-t; 1 at infinite dof."""
-    if math.isinf(dof):
+    """W = sqrt(dof / chi2_dof), by which a normal becomes a Student-t; 1 at infinite dof.
+
+    Args:
+        num: draws.
+        dof: degrees of freedom, of all draws or of each.
+        device: of the draws.
+        generator: source of the noise.
+    """
+    dof = torch.as_tensor(dof, dtype=torch.float64, device=device).expand(num)
+    if bool(dof.isinf().all()):
         return torch.ones(num, dtype=torch.float64, device=device)
-    shape = torch.full((num,), dof / 2, dtype=torch.float64, device=device)
     # chi2_dof = 2 Gamma(dof/2)
-    return (dof / 2 / torch._standard_gamma(shape, generator=generator)).sqrt()
+    return (dof / 2 / torch._standard_gamma(dof / 2, generator=generator)).sqrt()
 
 
 def student_log_prob(
-    squared: Float[Tensor, "*M B"], dim: int, dof: float, scale2: Float[Tensor, " B"]
+    squared: Float[Tensor, "*M B"],
+    dim: float | Float[Tensor, " B"],
+    dof: float | Float[Tensor, " B"],
+    scale2: Float[Tensor, " B"],
 ) -> Float[Tensor, "*M B"]:
     """Log density at squared distance `squared` from the centre, in nats.
 
@@ -35,17 +48,19 @@ def student_log_prob(
         scale2: squared scale.
     """
     distance = squared / scale2
-    if math.isinf(dof):
+    dof = torch.as_tensor(dof, dtype=torch.float64, device=squared.device)
+    dim = torch.as_tensor(dim, dtype=torch.float64, device=squared.device)
+    if bool(dof.isinf().all()):
         return -dim / 2 * (math.log(2 * math.pi) + scale2.log()) - distance / 2
-    norm = log_gamma_ratio(dof / 2, dim / 2) - dim / 2 * (math.log(dof * math.pi) + scale2.log())
+    norm = log_gamma_ratio(dof / 2, dim / 2) - dim / 2 * ((dof * math.pi).log() + scale2.log())
     return norm - (dof + dim) / 2 * torch.log1p(distance / dof)
 
 
-def log_gamma_ratio(a: float, h: float) -> float:
+def log_gamma_ratio(a: float | Tensor, h: float | Tensor) -> Tensor:
     """Log Gamma(a + h) - log Gamma(a), without cancellation at large a (Stirling's series for both)."""
-    if a < _SERIES_FROM:
-        return math.lgamma(a + h) - math.lgamma(a)
+    a, h = torch.as_tensor(a, dtype=torch.float64), torch.as_tensor(h, dtype=torch.float64)
     b = a + h
     # (b - 1/2) log b - (a - 1/2) log a - h, with log b = log a + log1p(h/a)
-    main = h * math.log(a) + (b - 0.5) * math.log1p(h / a) - h
-    return main + (1 / b - 1 / a) / 12 - (1 / b**3 - 1 / a**3) / 360
+    main = h * a.log() + (b - 0.5) * torch.log1p(h / a) - h
+    series = main + (1 / b - 1 / a) / 12 - (1 / b**3 - 1 / a**3) / 360
+    return torch.where(a < _SERIES_FROM, torch.lgamma(b) - torch.lgamma(a), series)

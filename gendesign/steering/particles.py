@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gendesign.backbone import Backbone
 from gendesign.building import whole
-from gendesign.codecs import SequenceCodec
 from gendesign.diffusion.process import Prediction
-from gendesign.errors import UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -44,15 +43,15 @@ class Plan:
     """What every step of a run needs to know.
 
     Attributes:
-        times: edges of the time grid, from 1 down to 0.
-        length: positions L of a design.
-        template: token ids with MASK where free, or None.
+        times: edges of the time grid, from pure noise down to 0.
+        length: positions L (coordinates N) of a design.
+        template: an encoded design with MASK, or NaN, where it is free; or None.
         max_rows: network rows a call, which bounds memory.
     """
 
     times: Float[Tensor, " E"]
     length: int
-    template: Int[Tensor, " L"] | None = None
+    template: Tensor | None = None
     max_rows: int = 1024
 
     @property
@@ -61,27 +60,25 @@ class Plan:
         return len(self.times) - 1
 
 
-def make_plan(backbone: Backbone, *, steps: int, template: str | None = None, max_rows: int = 1024) -> Plan:
+def make_plan(backbone: Backbone, *, steps: int, template: Any = None, max_rows: int = 1024) -> Plan:
     """Plan a run.
 
     Args:
         backbone: what is sampled.
         steps: wished number of steps; rules of unmasking that need another number say so by `num_steps`.
-        template: one letter a position, '*' where free; None leaves everything free.
+        template: what the codec reads as one (for sequences one letter a position, '*' where free); None leaves
+            everything free.
         max_rows: network rows a call.
 
     Raises:
         ConfigError: steps or max_rows below 1.
         DesignError: a template that does not fit the codec.
+        UnsupportedError: a codec without templates.
     """
     whole("steps", steps), whole("max_rows", max_rows)
     length = backbone.codec.length
     ids, num_free = None, length
     if template is not None:
-        if not isinstance(backbone.codec, SequenceCodec):
-            raise UnsupportedError(
-                f"templates need a sequence codec; this backbone has {type(backbone.codec).__name__}"
-            )
         ids, fixed = backbone.codec.encode_template(template)
         num_free = int((~fixed).sum())
     process = backbone.process

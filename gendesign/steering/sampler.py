@@ -20,6 +20,7 @@ from torch import Generator, Tensor
 from gendesign.backbone import Backbone
 from gendesign.building import Configurable, finite
 from gendesign.diffusion.process import Prediction, concatenate
+from gendesign.diffusion.solvers import Solver
 from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.rewards.base import Reward
 from gendesign.steering.particles import Cost, Particles, Plan
@@ -35,6 +36,7 @@ class Sampler:
         value: gives states their values while sampling; None where the method looks at the end only.
         alpha: temperature in the reward's unit, for values that depend on it.
         particles_per_design: particles that share one design.
+        solver: takes the base steps instead of random transitions (continuous processes only).
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class Sampler:
         value: Value | None = None,
         alpha: float = 1.0,
         particles_per_design: int = 1,
+        solver: Solver | None = None,
     ) -> None:
         self.backbone = backbone
         self.reward = reward
         self.value = value
         self.alpha = alpha
         self.particles_per_design = particles_per_design
+        self.solver = solver
 
     def init(self, num: int, plan: Plan, *, generator: Generator) -> Particles:
         """Pure noise for `num` designs."""
@@ -74,9 +78,19 @@ class Sampler:
         )
 
     def step(self, particles: Particles, step: int, plan: Plan, *, generator: Generator) -> Particles:
-        """Take reverse step number `step` (0-based): here x_s ~ p(x_s | x_t)."""
-        x = self.candidates(particles, 1, step, plan, generator=generator)[0]
+        """Take reverse step number `step` (0-based): here x_s ~ p(x_s | x_t), or the solver's step."""
+        with torch.no_grad():
+            x, rows = self.backbone.advance(
+                particles.prediction,
+                particles.x,
+                particles.t,
+                self.next_time(particles, step, plan),
+                generator=generator,
+                template=plan.template,
+                solver=self.solver,
+            )
         parent = torch.arange(len(particles), device=x.device)
+        particles = replace(particles, cost=particles.cost + Cost(rows))
         return self.children(particles, x, parent, step, plan, generator=generator)
 
     def finish(self, particles: Particles, plan: Plan, *, generator: Generator) -> Particles:
@@ -87,9 +101,13 @@ class Sampler:
         self, particles: Particles, num: int, step: int, plan: Plan, *, generator: Generator
     ) -> Tensor:
         """Draw `num` states a particle from p(x_s | x_t)."""
-        s = plan.times[step + 1].to(particles.t.device).expand(len(particles))
+        s = self.next_time(particles, step, plan)
         transition = self.backbone.process.transition(particles.prediction, particles.x, particles.t, s)
         return transition.sample(num, generator=generator)
+
+    def next_time(self, particles: Particles, step: int, plan: Plan) -> Float[Tensor, " B"]:
+        """S, the end of reverse step number `step`, of each particle."""
+        return plan.times[step + 1].to(particles.t.device).expand(len(particles))
 
     def children(
         self,
@@ -136,7 +154,10 @@ class Sampler:
         in_time = denoiser.time_conditioned or (self.value is not None and self.value.time_conditioned)
         source, fresh = match(x, t, known, in_time=in_time)
         with torch.no_grad():
-            asked = [process.predict(denoiser, x[part], t[part]) for part in fresh.split(plan.max_rows)]
+            asked = [
+                process.predict(denoiser, x[part], t[part], template=plan.template)
+                for part in fresh.split(plan.max_rows)
+            ]
         new = concatenate(asked)
         value, ok = (
             torch.full_like(t[fresh], torch.nan, dtype=torch.float64),

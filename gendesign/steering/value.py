@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 
 from gendesign.building import Configurable, whole
 from gendesign.codecs import Codec
+from gendesign.designs import Design, distinct
 from gendesign.diffusion.process import Prediction
 from gendesign.rewards.base import Reward
 
@@ -124,14 +125,12 @@ class PosteriorSamples(Value):
         return Valued(value.masked_fill(count == 0, math.nan), count > 0, calls)
 
 
-def score_distinct(reward: Reward, designs: list[str]) -> tuple[np.ndarray, np.ndarray, int]:
+def score_distinct(reward: Reward, designs: list[Design]) -> tuple[np.ndarray, np.ndarray, int]:
     """Score each different design once.
 
     Returns:
         Values (NaN where not ok) and ok flags in the order of `designs`, and the number of designs scored.
     """
-    distinct = list(dict.fromkeys(designs))
-    scores = reward(distinct)
-    row = {design: i for i, design in enumerate(distinct)}
-    index = np.array([row[design] for design in designs], dtype=np.int64)
-    return scores.values[index], scores.ok[index], len(distinct)
+    different, index = distinct(designs)
+    scores = reward(different)
+    return scores.values[index], scores.ok[index], len(different)

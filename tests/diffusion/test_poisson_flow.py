@@ -205,7 +205,7 @@ def test_transition_samples_follow_its_density(aug_dim: float) -> None:
     grid = torch.cartesian_prod(axis, axis)
     density = torch.cat(
         [
-            student_log_prob(((g - one.loc) ** 2).sum(-1), 2, one.dof, one.scale2.expand(len(g)))
+            student_log_prob(((g - one.loc) ** 2).sum(-1), 2, float(one.dof), one.scale2.expand(len(g)))
             for g in grid.split(500_000)
         ]
     ).exp()
