@@ -12,6 +12,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
+    "VectorSequenceCodec": "array_codecs",
+    "VectorCodec": "array_codecs",
+    "ImageCodec": "array_codecs",
     "Ancestral": "diffusion.unmasking",
     "Backbone": "backbone",
     "BestOfN": "steering.best_of_n",

@@ -12,25 +12,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from lightning.pytorch import LightningDataModule
-from lightning.pytorch.callbacks import Timer
 from numpy.typing import NDArray
 
-from gendesign.batching import Batch, EvaluationBatches, RowSampler, TrainingStream
-from gendesign.building import whole
+from gendesign.batching import Batch
 from gendesign.codecs import SequenceCodec
 from gendesign.errors import ConfigError, DataError
 from gendesign.sequence_files import name_rows
 from gendesign.sequence_table import SequenceTable
 from gendesign.splitting import SIDES, hashed_split, keep_fold, named_split, thin
+from gendesign.stream_data import Index, StreamDataModule
 
 log = logging.getLogger(__name__)
 
-Index = NDArray[np.int64]
 
-
-class SequenceDataModule(LightningDataModule):
+class SequenceDataModule(StreamDataModule):
     """Sequences and, where asked for, measured targets.
 
     A batch is a dictionary: `x` Int[B L], `mask` Bool[B L] (False at padding), `targets` Float[B n] (NaN
@@ -96,7 +91,7 @@ class SequenceDataModule(LightningDataModule):
         bad_rows: str = "drop",
         trim: tuple[str, str] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(path, batch_size=batch_size, eval_batch_size=eval_batch_size, seed=seed)
         if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
             raise ConfigError(
                 "val_fraction and test_fraction must be at least 0 and leave some training rows; "
@@ -112,7 +107,6 @@ class SequenceDataModule(LightningDataModule):
             raise ConfigError("a long table needs all three of pivot_column, value_column and target_columns")
         if bad_rows not in ("drop", "error"):
             raise ConfigError(f"bad_rows must be 'drop' or 'error'; got {bad_rows!r}")
-        self.path = path
         self.codec = codec
         self.sequence_column = sequence_column
         self.target_columns = tuple(target_columns)
@@ -128,10 +122,7 @@ class SequenceDataModule(LightningDataModule):
         self.always_train = frozenset(str(group) for group in always_train)
         self.sample_by = sample_by
         self.weight_column = weight_column
-        self.batch_size = whole("batch_size", batch_size)
-        self.eval_batch_size = whole("eval_batch_size", eval_batch_size)
         self.eval_rows_per_value = eval_rows_per_value
-        self.seed = seed
         self.bad_rows = bad_rows
         self.trim = trim
         self._table: SequenceTable | None = None
@@ -235,49 +226,7 @@ class SequenceDataModule(LightningDataModule):
                 )
         return splits
 
-    # Loaders -----------------------------------------------------------------------------------------------------
-
-    def setup(self, stage: str) -> None:
-        """Read and split the file; check that training will end."""
-        trainer = self.trainer
-        if stage == "fit" and trainer is not None and trainer.max_steps < 1:
-            if not any(isinstance(callback, Timer) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-                raise ConfigError(
-                    "training rows are one endless stream: set trainer.max_steps or max_time (max_epochs never comes)"
-                )
-        for split in SIDES:
-            log.info("%s: %d rows for %s", self.path, len(self.indices(split)), split)
-
-    def train_dataloader(self) -> TrainingStream:
-        """The endless stream of training batches, from wherever the run stands."""
-        rank, world = self._ranks()
-        if self.batch_size % world:
-            raise ConfigError(
-                f"batch_size {self.batch_size} must be a multiple of the {world} processes that share it"
-            )
-        sampler = RowSampler(self._groups(self.indices("train")), self.batch_size, seed=self.seed)
-        return TrainingStream(sampler, self.collate, start=self._position, rank=rank, world=world)
-
-    def val_dataloader(self) -> EvaluationBatches:
-        """The validation rows."""
-        return self._evaluation("val")
-
-    def test_dataloader(self) -> EvaluationBatches:
-        """The test rows."""
-        return self._evaluation("test")
-
-    def _evaluation(self, split: str) -> EvaluationBatches:
-        rows = self.indices(split)
-        rank, world = self._ranks()
-        weights = torch.zeros(len(self.sequences))
-        for group in self._groups(rows):
-            weights[group] = 1 / len(group) if self.sample_by else 1.0
-
-        def collate(chosen: Index) -> Batch:
-            batch = self.collate(chosen)
-            return batch | {"weight": batch["weight"] * weights[chosen]}
-
-        return EvaluationBatches(rows, self.eval_batch_size, collate, rank=rank, world=world)
+    # Batches -----------------------------------------------------------------------------------------------------
 
     def collate(self, rows: Index) -> Batch:
         """Rows, as indices into `sequences`, to a batch."""
@@ -291,10 +240,3 @@ class SequenceDataModule(LightningDataModule):
         for row in rows.tolist():
             members.setdefault(column[row], []).append(row)
         return [np.array(group, dtype=np.int64) for group in members.values()]
-
-    def _ranks(self) -> tuple[int, int]:
-        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
-
-    def _position(self) -> int:
-        # A checkpoint is written between optimiser steps, so the step says exactly which batches were used.
-        return 0 if self.trainer is None else self.trainer.global_step * self.trainer.accumulate_grad_batches
