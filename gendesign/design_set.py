@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,15 @@ import numpy.typing as npt
 import yaml
 
 from gendesign.building import whole
+from gendesign.designs import Design
+from gendesign.distances import num_distinct
 from gendesign.errors import OutputError
+from gendesign.forms import Form, Text
 from gendesign.metrics import diverse_subset
 from gendesign.reference import Reference
 from gendesign.rewards.base import Scores
 from gendesign.steering.particles import Cost
-from gendesign.storage import RESULTS, write_text
+from gendesign.storage import RESULTS, write_file, write_text
 
 Floats = npt.NDArray[np.float64]
 
@@ -34,7 +37,7 @@ class DesignSet:
     Attributes:
         designs: the designs.
         scores: by reward name; the first guided the run, the others (held-out) only judge it.
-        naturalness: lower bound on log p(design) under the backbone, nats a token.
+        naturalness: log p(design) under the backbone, a lower bound or the flow's estimate, nats a token or coordinate.
         novelty: by name, figures that compare each design with the training data, where the backbone knows it.
         kl: upper bound on what steering each design cost, KL to the backbone in nats.
         alpha: temperature used, in the guiding reward's unit; None where the method has none.
@@ -43,9 +46,11 @@ class DesignSet:
         provenance: everything needed to repeat the run.
         base: the same for unsteered designs of the same backbone.
         reference: the natural designs to compare with.
+        form: what the designs are: text, vectors, images.
+        nearest: the training design nearest to each, where the training data are at hand and designs are arrays.
     """
 
-    designs: list[str]
+    designs: list[Design]
     scores: dict[str, Scores]
     naturalness: Floats
     novelty: dict[str, Floats]
@@ -56,6 +61,8 @@ class DesignSet:
     provenance: dict[str, Any]
     base: DesignSet | None = None
     reference: Reference | None = None
+    form: Form = field(default_factory=Text)
+    nearest: list[Design] | None = None
 
     def __len__(self) -> int:
         return len(self.designs)
@@ -80,6 +87,7 @@ class DesignSet:
             naturalness=self.naturalness[rows],
             novelty={name: values[rows] for name, values in self.novelty.items()},
             kl=self.kl[rows],
+            nearest=None if self.nearest is None else [self.nearest[i] for i in rows],
         )
 
     def ranked(self) -> DesignSet:
@@ -97,10 +105,10 @@ class DesignSet:
             The chosen designs in the order of choice (see `gendesign.metrics.diverse_subset`).
         """
         whole("n", n)
-        return self[diverse_subset(self.values, self.designs, n, diversity=diversity)]
+        return self[diverse_subset(self.values, self.form.comparable(self.designs), n, diversity=diversity)]
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write designs.fasta, designs.csv, config.yaml and summary.json.
+        """Write designs.csv, config.yaml, summary.json, and the designs: designs.fasta, or designs.npz with images/.
 
         Args:
             folder: is made where needed.
@@ -118,27 +126,27 @@ class DesignSet:
             raise OutputError(
                 f"{path} already holds {present[0]}; choose another folder, nothing was overwritten"
             )
-        write_text(path / "designs.fasta", self.fasta())
+        for name, content in self.form.files(self.ranked().designs, self._titles()).items():
+            write_file(path / name, content)
         write_text(path / "designs.csv", self.csv())
         write_text(path / "config.yaml", yaml.safe_dump(self.provenance.get("config", {}), sort_keys=False))
         write_text(path / "summary.json", json.dumps(_plain(self.summary()), indent=2) + "\n")
         return path
 
-    def fasta(self) -> str:
-        """FASTA of the designs whose guiding status is OK, best first."""
-        lines = []
-        for rank, i in enumerate(self._order(), start=1):
-            if self.guide is not None and not self.guide.ok[i]:
-                continue
-            shown = [f"{name}={s.values[i]:.4f}" for name, s in self.scores.items() if s.ok[i]]
-            lines += [" ".join([f">design_{rank:04d}", *shown]), self.designs[i]]
-        return "\n".join(lines) + "\n" if lines else ""
+    def _titles(self) -> list[str | None]:
+        """A line about each design, best first; None where the guide gave no score."""
+        return [
+            " ".join([f"design_{rank:04d}", *(f"{n}={s.values[i]:.4f}" for n, s in self.scores.items() if s.ok[i])])
+            if self.guide is None or self.guide.ok[i]
+            else None
+            for rank, i in enumerate(self._order(), start=1)
+        ]
 
     def csv(self) -> str:
         """One row a design, best first: every score with its status, naturalness, novelty, KL."""
         text = io.StringIO()
         rows = [self._row(rank, int(i)) for rank, i in enumerate(self._order(), start=1)]
-        names = list(rows[0]) if rows else ["rank", "design"]
+        names = list(rows[0]) if rows else ["rank"]
         writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -148,17 +156,24 @@ class DesignSet:
         return np.argsort(-np.nan_to_num(self.values, nan=-np.inf), kind="stable")
 
     def _row(self, rank: int, i: int) -> dict[str, Any]:
-        row: dict[str, Any] = {"rank": rank, "index": i, "design": self.designs[i]}
+        row: dict[str, Any] = {"rank": rank, "index": i}
+        cells = self.form.cells(self.designs[i], rank)
+        row |= {name if name not in row else f"{name} (column)": value for name, value in cells.items()}
         for name, scores in self.scores.items():
-            row[name] = _number(scores.values[i])
+            shown = name if name not in row else f"{name} (score)"
+            row[shown] = _number(scores.values[i])
             if scores.std is not None:
-                row[f"{name}_std"] = _number(scores.std[i])
-            row[f"{name}_status"] = str(scores.status[i])
-            row[f"{name}_message"] = scores.message[i]
-        row["naturalness_nats_per_token"] = _number(self.naturalness[i])
+                row[f"{shown}_std"] = _number(scores.std[i])
+            row[f"{shown}_status"] = str(scores.status[i])
+            row[f"{shown}_message"] = scores.message[i]
+        row[self._naturalness] = _number(self.naturalness[i])
         row |= {name: _number(values[i]) for name, values in self.novelty.items()}
         row["kl_bound_nats"] = _number(self.kl[i])
         return row
+
+    @property
+    def _naturalness(self) -> str:
+        return f"naturalness_nats_per_{self.form.part}"
 
     def summary(self) -> dict[str, Any]:
         """The run in numbers."""
@@ -168,9 +183,9 @@ class DesignSet:
             "base_scores": {}
             if self.base is None
             else {n: _describe(s) for n, s in self.base.scores.items()},
-            "naturalness_nats_per_token": _median(self.naturalness),
-            "base_naturalness_nats_per_token": None if self.base is None else _median(self.base.naturalness),
-            "unique_designs": len(set(self.designs)),
+            self._naturalness: _median(self.naturalness),
+            f"base_{self._naturalness}": None if self.base is None else _median(self.base.naturalness),
+            "unique_designs": num_distinct(self.designs),
             "alpha": self.alpha,
             "kl_bound_nats": float(np.mean(self.kl)) if len(self) else None,
             "cost": asdict(self.cost),

@@ -1,6 +1,6 @@
-"""Distances between sequences, and what of a sequence shows without a model: base content and runs.
+"""Distances between designs, and what of a sequence shows without a model: base content and runs.
 
-Distances are fractions of a sequence in [0, 1].
+Distances between strings are fractions of a sequence in [0, 1], those between arrays are Euclidean.
 """
 
 from collections.abc import Sequence
@@ -8,28 +8,35 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gendesign.designs import Design, key
+
 Floats = NDArray[np.float64]
 
 _BLOCK = 8192  # training sequences compared at once, which bounds memory
 
 
-def pairwise_distance(designs: Sequence[str]) -> Floats:
+def pairwise_distance(designs: Sequence[Design]) -> Floats:
     """Distances between all designs.
 
-    Designs of one length: the fraction of positions that differ (Hamming). Otherwise the edit distance
-    (Levenshtein: insertions, deletions, substitutions) divided by the longer design's length.
+    Strings of one length: the fraction of positions that differ (Hamming). Otherwise the edit distance
+    (Levenshtein: insertions, deletions, substitutions) divided by the longer design's length. Arrays: the
+    Euclidean distance.
 
     Args:
-        designs: B strings over any letters.
+        designs: B strings over any letters, or B arrays of one shape.
 
     Returns:
-        distances in [0, 1], shape [B, B], symmetric with a zero diagonal.
+        distances, of strings in [0, 1], shape [B, B], symmetric with a zero diagonal.
 
     Reference:
         V. Levenshtein, "Binary codes capable of correcting deletions, insertions and reversals", 1966.
     """
     num = len(designs)
-    codes, lengths = _letter_codes(designs)
+    strings = [design for design in designs if isinstance(design, str)]
+    if len(strings) < num:
+        rows = _flat(designs)
+        return np.stack([np.linalg.norm(rows - row, axis=1) for row in rows])
+    codes, lengths = _letter_codes(strings)
     distances = np.zeros((num, num))
     if num < 2 or not lengths.max():
         return distances
@@ -45,6 +52,28 @@ def pairwise_distance(designs: Sequence[str]) -> Floats:
         edits = _levenshtein(codes[a], lengths[a], codes[b], lengths[b])
         distances[a, b] = distances[b, a] = edits / np.maximum(1, np.maximum(lengths[a], lengths[b]))
     return distances
+
+
+def _flat(designs: Sequence[Design]) -> Floats:
+    """Arrays as rows, shape [B, N]."""
+    return np.stack([np.asarray(design, dtype=np.float64).ravel() for design in designs])
+
+
+def nearest_array(designs: Sequence[Design], training: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """The nearest training design of each array, by Euclidean distance.
+
+    Args:
+        designs: B arrays of one shape.
+        training: N arrays of that shape, shape [N, ...].
+
+    Returns:
+        distances and rows of `training`, each of shape [B].
+    """
+    rows, others = _flat(designs), training.reshape(len(training), -1)
+    # |a - b|^2 = |a|^2 + |b|^2 - 2ab finds the nearest without an [B, N, coordinates] array; its distance is then exact
+    squared = (others**2).sum(-1) - 2 * rows @ others.T
+    nearest = squared.argmin(1)
+    return np.linalg.norm(rows - others[nearest], axis=1), nearest
 
 
 def _letter_codes(designs: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -107,22 +136,27 @@ def nearest_distance(designs: Sequence[str], training: Sequence[str]) -> Floats:
     return nearest
 
 
-def mean_pairwise_distance(designs: Sequence[str]) -> float:
+def mean_pairwise_distance(designs: Sequence[Design]) -> float:
     """Mean of `pairwise_distance` over pairs of different designs; NaN for fewer than two.
 
     Args:
-        designs: strings over any letters.
+        designs: strings over any letters, or arrays of one shape.
 
     Returns:
-        the mean, in [0, 1].
+        the mean, of strings in [0, 1].
     """
     num = len(designs)
     return float(pairwise_distance(designs).sum() / (num * (num - 1))) if num > 1 else float("nan")
 
 
-def unique_fraction(designs: Sequence[str]) -> float:
+def num_distinct(designs: Sequence[Design]) -> int:
+    """Number of different designs."""
+    return len({key(design) for design in designs})
+
+
+def unique_fraction(designs: Sequence[Design]) -> float:
     """Distinct designs over all designs; NaN for none."""
-    return len(set(designs)) / len(designs) if designs else float("nan")
+    return num_distinct(designs) / len(designs) if designs else float("nan")
 
 
 def gc_content(designs: Sequence[str]) -> Floats:

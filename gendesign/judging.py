@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from gendesign.backbone import Backbone
 from gendesign.design_set import DesignSet
+from gendesign.designs import Design
+from gendesign.diffusion.masked import MaskedDiffusion
+from gendesign.distances import nearest_array
+from gendesign.errors import UnsupportedError
+from gendesign.forms import Form, Text, form_of, guess_form, stack
 from gendesign.reference import novelty
 from gendesign.rewards.base import Reward
 from gendesign.steering.particles import Cost, Plan
 from gendesign.steering.sampler import Steering
 from gendesign.storage import Stored
-from gendesign.training_table import training_sequences
+from gendesign.training_table import training_arrays, training_sequences
 
-LIKELIHOOD_TIMES = 32
-"""Mask counts a design in the likelihood of a report."""
+MASK_COUNTS = 32
+"""Mask counts a design in the likelihood bound of a report."""
+FLOW_STEPS = 12
+"""Steps of the flow, four gradients each, in the likelihood of a report: an estimate, so that judging takes seconds."""
 
 
 def judge_designs(
@@ -36,27 +46,61 @@ def judge_designs(
         method: how they were steered.
         plan: of the run.
         base: the unsteered designs to keep beside them.
-        seed: of the noise of the likelihood bound.
+        seed: of the noise of the likelihood.
     """
-    designs = [text for block in blocks for text in block.designs]
-    scores = {name: reward(designs) for name, reward in rewards.items()}
-    valid = [i for i, text in enumerate(designs) if backbone.codec.is_valid(text)]
-    naturalness = np.full(len(designs), np.nan)
-    if valid:
-        bound = backbone.log_likelihood([designs[i] for i in valid], num_times=LIKELIHOOD_TIMES, seed=seed)
-        naturalness[valid] = bound.cpu().numpy() / [max(1, len(designs[i])) for i in valid]
-    reference, training = backbone.reference, training_sequences(backbone)
+    designs = [design for block in blocks for design in block.designs]
+    form = form_of(backbone.codec) or guess_form(designs)
     alpha = getattr(method, "alpha", None)  # a number, unless the method needs none
+    compared = _compare(backbone, designs, form)
     return DesignSet(
         designs=designs,
-        scores=scores,
-        naturalness=naturalness,
-        novelty={} if reference is None else novelty(designs, reference, training=training),
+        scores={name: reward(designs) for name, reward in rewards.items()},
+        naturalness=_naturalness(backbone, designs, form, seed=seed),
+        novelty=compared.novelty,
         kl=np.array([kl for block in blocks for kl in block.kl], dtype=np.float64),
         alpha=alpha if isinstance(alpha, (int, float)) else None,
         cost=sum((block.cost for block in blocks), Cost()),
         estimate=method.bound(len(designs), plan),
         provenance={"steering": type(method).__name__},
         base=base,
-        reference=reference,
+        reference=backbone.reference,
+        form=form,
+        nearest=compared.nearest,
     )
+
+
+def _naturalness(backbone: Backbone, designs: list[Design], form: Form, *, seed: int) -> NDArray[np.float64]:
+    """Log-likelihood of each design over its size, in nats; NaN where the backbone cannot tell."""
+    naturalness = np.full(len(designs), np.nan)
+    valid = [i for i, design in enumerate(designs) if backbone.codec.is_valid(design)]
+    if valid:
+        times = MASK_COUNTS if isinstance(backbone.process, MaskedDiffusion) else FLOW_STEPS
+        try:
+            found = backbone.log_likelihood([designs[i] for i in valid], num_times=times, seed=seed)
+        except UnsupportedError:
+            return naturalness
+        naturalness[valid] = found.cpu().numpy() / [max(1, form.size(designs[i])) for i in valid]
+    return naturalness
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Designs beside the training data."""
+
+    novelty: dict[str, NDArray[np.float64]]
+    nearest: list[Design] | None = None
+
+
+def _compare(backbone: Backbone, designs: list[Design], form: Form) -> _Compared:
+    """Novelty of the designs, as far as the training data, or what is known of them, are at hand."""
+    if isinstance(form, Text):
+        reference = backbone.reference
+        text = [design for design in designs if isinstance(design, str)]
+        return _Compared(
+            {} if reference is None else novelty(text, reference, training=training_sequences(backbone))
+        )
+    training = training_arrays(backbone)
+    if training is None or not designs:
+        return _Compared({})
+    distance, rows = nearest_array(form.comparable(designs), stack(form.comparable(list(training))))
+    return _Compared({"nearest_distance": distance}, [training[i] for i in rows])

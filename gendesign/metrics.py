@@ -4,16 +4,19 @@ Distances come from `gendesign.distances`, spectra and copied stretches from `ge
 natural sequences from `gendesign.reference`; all are offered here under one name.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gendesign.designs import Design, key
 from gendesign.distances import (
     gc_content,
     longest_run,
     mean_pairwise_distance,
+    nearest_array,
     nearest_distance,
+    num_distinct,
     pairwise_distance,
     unique_fraction,
 )
@@ -42,8 +45,10 @@ __all__ = [
     "longest_copied",
     "longest_run",
     "mean_pairwise_distance",
+    "nearest_array",
     "nearest_distance",
     "novelty",
+    "num_distinct",
     "pairwise_distance",
     "percentile_of",
     "spectrum_correlation",
@@ -103,7 +108,7 @@ def bootstrap_interval(
 
 
 def diverse_subset(
-    values: Floats, designs: Sequence[str], n: int, *, diversity: float = 0.5, maximise: bool = True
+    values: Floats, designs: Sequence[Design], n: int, *, diversity: float = 0.5, maximise: bool = True
 ) -> NDArray[np.int64]:
     """Choose up to n designs that score well and differ from each other: maximal marginal relevance.
 
@@ -117,7 +122,7 @@ def diverse_subset(
 
     Args:
         values: one value a design, any unit; NaN excludes.
-        designs: B strings.
+        designs: B strings, or B arrays of one shape.
         n: how many to choose, at least 1.
         diversity: 0 ranks by value alone, 1 spreads as far as possible.
         maximise: whether larger values are better.
@@ -142,10 +147,11 @@ def diverse_subset(
             f"expected one value for each of {len(designs)} designs, but came shape {values.shape}"
         )
     values = values if maximise else -values
-    best: dict[str, int] = {}
+    best: dict[Hashable, int] = {}
     for i in np.flatnonzero(~np.isnan(values)).tolist():
-        if designs[i] not in best or values[i] > values[best[designs[i]]]:
-            best[designs[i]] = i
+        own = key(designs[i])
+        if own not in best or values[i] > values[best[own]]:
+            best[own] = i
     left = sorted(best.values())
     if not left:
         return np.empty(0, dtype=np.int64)

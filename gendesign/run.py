@@ -23,6 +23,7 @@ import torch
 from gendesign.backbone import Backbone
 from gendesign.building import describe, whole
 from gendesign.design_set import DesignSet
+from gendesign.designs import Array
 from gendesign.determinism import generator
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import Unmasking
@@ -34,6 +35,7 @@ from gendesign.steering.resampling import temperature_for
 from gendesign.steering.sampler import Sampler, Steering, run_sampler
 from gendesign.steering.unsteered import Unsteered
 from gendesign.storage import Store, Stored
+from gendesign.templates import read_template, template_text
 
 BLOCK = 64
 """Designs that share one random stream, and that are kept on disk together."""
@@ -67,7 +69,7 @@ def design(
     steps: int = 80,
     seed: int = 0,
     heldout: Reward | None = None,
-    template: str | None = None,
+    template: str | Array | None = None,
     unmasking: Unmasking | None = None,
     base_designs: int = 64,
     ess_fraction: float = 0.33,
@@ -87,7 +89,8 @@ def design(
         steps: reverse steps; a rule of unmasking may fix another number.
         seed: of all randomness.
         heldout: a reward that steering never sees, to judge the designs.
-        template: one letter a position, '*' where free.
+        template: one letter a position, '*' where free; for vectors numbers and stars (`0.3,*,2`), or an array with
+            NaN where free.
         unmasking: another rule of unmasking than the backbone's own (masked diffusion only).
         base_designs: unsteered designs to compare with; 0 for none.
         ess_fraction: where alpha is "auto": the share of competing candidates that the weights exp(v/alpha) leave
@@ -110,7 +113,8 @@ def design(
     whole("num_designs", num_designs), whole("base_designs", base_designs, at_least=0)
     whole("seed", seed, at_least=0)
     backbone = with_unmasking(backbone, unmasking)
-    plan = make_plan(backbone, steps=steps, template=template, max_rows=max_rows)
+    fixed = read_template(template, backbone.codec)
+    plan = make_plan(backbone, steps=steps, template=fixed, max_rows=max_rows)
     settings = {
         "backbone": _described(backbone),
         "reward": _described(reward),
@@ -119,7 +123,7 @@ def design(
         "num_designs": num_designs,
         "steps": steps,
         "seed": seed,
-        "template": template,
+        "template": template_text(template),
         "unmasking": describe(unmasking),
         "base_designs": base_designs,
         "ess_fraction": ess_fraction,
@@ -168,12 +172,13 @@ def estimate_cost(
     num_designs: int,
     steps: int,
     base_designs: int = 64,
-    template: str | None = None,
+    template: str | Array | None = None,
     unmasking: Unmasking | None = None,
 ) -> Cost:
     """The most that a run can spend in network rows and reward calls, the unsteered designs included."""
     whole("num_designs", num_designs), whole("base_designs", base_designs, at_least=0)
-    plan = make_plan(with_unmasking(backbone, unmasking), steps=steps, template=template)
+    fixed = read_template(template, backbone.codec)
+    plan = make_plan(with_unmasking(backbone, unmasking), steps=steps, template=fixed)
     scored = Cost(reward_calls=num_designs + base_designs)
     pilot = steering.pilot_bound(plan) if _has_pilot(steering) else Cost()
     return steering.bound(num_designs, plan) + pilot + Unsteered().bound(base_designs, plan) + scored

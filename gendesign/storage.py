@@ -5,34 +5,46 @@ Files are written whole or not at all: into a temporary file beside them, which 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gendesign.errors import OutputError
+from gendesign.design_files import encode_npz, read_npz
+from gendesign.designs import Design
+from gendesign.errors import DataError, OutputError
+from gendesign.forms import Files, stack
 from gendesign.steering.particles import Cost
 
-RESULTS = ("designs.fasta", "designs.csv", "config.yaml", "summary.json")
-"""What `DesignSet.save` writes."""
+RESULTS = (
+    "designs.fasta", "designs.npz", "images", "steps.csv", "designs.csv", "config.yaml", "summary.json"
+)  # fmt: skip
+"""What `DesignSet.save` may write."""
 
 
 @dataclass(frozen=True)
 class Stored:
     """The part of a run that is kept on disk as soon as it is finished: one block of designs."""
 
-    designs: list[str]
+    designs: list[Design]
     kl: list[float]
     cost: Cost = field(default_factory=Cost)
     values: list[float | None] = field(default_factory=list)
     """What the guiding reward gave, so that a resumed run can tell whether it is still the same; None: no value."""
 
     def save(self, path: Path) -> None:
-        """Write the block, whole or not at all."""
-        write_text(path, json.dumps(asdict(self)))
+        """Write the block, whole or not at all: arrays go into an .npz first, and the JSON file makes it count."""
+        text = [design for design in self.designs if isinstance(design, str)]
+        if len(text) < len(self.designs):
+            write_file(path.with_suffix(".npz"), encode_npz(designs=stack(self.designs)))
+        said = {"designs": text, "kl": self.kl, "cost": asdict(self.cost), "values": self.values}
+        write_text(path, json.dumps(said))
 
     @classmethod
     def load(cls, path: Path) -> Stored:
@@ -43,8 +55,11 @@ class Stored:
         """
         try:
             data = json.loads(path.read_text())
-            return cls(data["designs"], data["kl"], Cost(**data["cost"]), data["values"])
-        except (ValueError, KeyError, TypeError) as error:
+            designs = data["designs"] or list(read_npz(path.with_suffix(".npz"))["designs"])
+            if not len(designs) == len(data["kl"]) == len(data["values"]):
+                raise ValueError("parts of different lengths")
+            return cls(designs, data["kl"], Cost(**data["cost"]), data["values"])
+        except (ValueError, KeyError, TypeError, DataError) as error:
             raise OutputError(
                 f"{path} is damaged; delete it and resume again, the block is then redone"
             ) from error
@@ -56,22 +71,44 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full.
     """
-    temporary: str | None = None
+    write_file(path, text.encode())
+
+
+def write_file(path: Path, content: bytes | Files) -> None:
+    """Write a file, or a folder of files, whole or not at all; what was there before is replaced.
+
+    Raises:
+        OutputError: the folder cannot be made or written, or the disk is full.
+    """
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        _write(temporary / path.name, content)
+        if path.is_dir():  # a folder cannot take the name of one that is not empty
+            os.replace(path, temporary / "before")
+        os.replace(temporary / path.name, path)
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another folder"
-        ) from error
+        hint = "free space or choose another folder" if error.errno in _FULL else "choose another folder"
+        raise OutputError(f"cannot write {path}: {error.strerror or error}; {hint}") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def _write(path: Path, content: bytes | Files) -> None:
+    if isinstance(content, Mapping):
+        path.mkdir()
+        for name, inside in content.items():
+            _write(path / name, inside)
+        return
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gendesign.codecs import SequenceCodec
 from gendesign.data import SequenceDataModule
+from gendesign.designs import Array
 from gendesign.errors import GendesignError
 
 if TYPE_CHECKING:
@@ -88,3 +89,8 @@ def _file(path: str) -> Path:
     from gendesign import tables
 
     return tables.locate(path.removeprefix("data:")) if path.startswith("data:") else Path(path).expanduser()
+
+
+def training_arrays(backbone: Backbone) -> list[Array] | None:
+    """The arrays that a backbone was trained on, if they are on this machine; nothing is fetched."""
+    return None

@@ -13,7 +13,7 @@ from gendesign.design_set import DesignSet
 from gendesign.errors import OutputError
 from gendesign.report import render_report, write_report
 from gendesign.report.likeness import information
-from gendesign.report.tables import coloured
+from gendesign.report.sequences import coloured
 from gendesign.report.text import (
     Verdict,
     check_overoptimisation,
@@ -122,14 +122,20 @@ def full():
     return html, Page(html)
 
 
-PANELS = ("reward_panel", "scatter_panel", "correlation_panel", "word_panel", "logo_panel")
+PANELS = {
+    "reward_panel": "figures",
+    "scatter_panel": "figures",
+    "correlation_panel": "sequence_figures",
+    "word_panel": "sequence_figures",
+    "logo_panel": "sequence_figures",
+}
 
 
 @pytest.fixture
 def no_figures(monkeypatch):
     """Figures take most of the time; tests of the text leave them out."""
     for name in PANELS:
-        monkeypatch.setattr(f"gendesign.report.figures.{name}", lambda *args, **options: "<svg></svg>")
+        monkeypatch.setattr(f"gendesign.report.{PANELS[name]}.{name}", lambda *args, **options: "<svg></svg>")
 
 
 def test_page_is_well_formed_and_loads_nothing(full):
@@ -213,7 +219,7 @@ def test_without_training_sequences_the_distance_to_them_is_left_out(no_figures)
 def test_words_are_compared_with_as_many_natural_sequences(monkeypatch):
     rows = []
     monkeypatch.setattr(
-        "gendesign.report.figures.correlation_panel", lambda name, given, **options: rows.extend(given) or ""
+        "gendesign.report.sequence_figures.correlation_panel", lambda name, given, **options: rows.extend(given) or ""
     )
     render_report(make(num=64))
     natural = [(label, points[-1]) for label, points in rows]

@@ -12,10 +12,14 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from gendesign import metrics
+from gendesign.forms import Form, Image, Text, Vector, VectorSequence
 from gendesign.report import figures
+from gendesign.report.content import Content, Words
 from gendesign.report.figures import Series
-from gendesign.report.likeness import likeness, logo
-from gendesign.report.shown import Role, Shown, alphabet_of
+from gendesign.report.pictures import Pictures
+from gendesign.report.sequences import Sequences
+from gendesign.report.shown import Role, Shown
+from gendesign.report.vectors import Vectors
 from gendesign.report.tables import design_table, run_table, variety_table
 from gendesign.report.text import (
     check_overoptimisation,
@@ -38,28 +42,42 @@ def gather(run: "DesignSet") -> dict[str, Any]:
     if run.base is not None:
         sets.insert(0, Shown("Unsteered", "base", run.base))
     guide, heldout = _roles(run, sets)
-    alphabet = alphabet_of(run)
+    content = content_of(run, sets)
+    words = content.words
     facts: dict[str, Any] = {
         "guide": guide,
         "heldout": heldout,
         "num": len(run.designs),
         "has_base": run.base is not None,
         "palette": figures.PALETTE,
-        "missing": _missing(run, guide, heldout),
-        "letter": "base" if set(alphabet) <= set("ACGTU") else "letter",
+        "missing": _missing(run, guide, heldout, content),
+        "words": words,
+        "parts": {"first": content.first, "later": content.later},
         "headline": _headline(run, sets, guide, heldout),
-        "tiles": _tiles(run, sets, guide, heldout),
-        "verdict": _verdict(run, sets, guide, heldout),
-        "scatters": _scatters(run, sets, guide, heldout),
+        "tiles": _tiles(run, sets, guide, heldout, content),
+        "verdict": _verdict(run, sets, guide, heldout, words),
+        "scatters": _scatters(run, sets, guide, heldout, words),
         "natural_note": "" if run.reference is None else run.reference.notes.get("natural", ""),
     }
     facts |= _rewards(sets, [role for role in (heldout, guide) if role is not None])
-    facts |= likeness(run, sets, alphabet)
-    facts |= logo(sets, alphabet)
-    facts |= variety_table(run, sets, alphabet)
-    facts |= design_table(sets[-1], guide, heldout, alphabet)
-    facts |= run_table(run)
+    facts |= content.variables()
+    facts |= variety_table(sets, content)
+    facts |= design_table(sets[-1], guide, heldout, content)
+    facts |= run_table(run, words)
     return facts
+
+
+CONTENTS: dict[type[Form], type[Content]] = {
+    Text: Sequences,
+    Vector: Vectors,
+    VectorSequence: Vectors,
+    Image: Pictures,
+}
+
+
+def content_of(run: "DesignSet", sets: list[Shown]) -> Content:
+    """What the form of a run's designs adds to the page."""
+    return CONTENTS[type(run.form)](run, sets)
 
 
 def _roles(run: "DesignSet", sets: list[Shown]) -> tuple[Role | None, Role | None]:
@@ -82,7 +100,9 @@ def _roles(run: "DesignSet", sets: list[Shown]) -> tuple[Role | None, Role | Non
     return roles[0], roles[1]
 
 
-def _missing(run: "DesignSet", guide: Role | None, heldout: Role | None) -> list[str]:
+def _missing(
+    run: "DesignSet", guide: Role | None, heldout: Role | None, content: Content
+) -> list[str]:
     said = []
     if guide is None:
         said.append("No reward guided this run.")
@@ -96,9 +116,8 @@ def _missing(run: "DesignSet", guide: Role | None, heldout: Role | None) -> list
         said.append(
             "No unsteered designs were drawn (base_designs=...), so the effect of steering is not shown."
         )
-    if run.reference is None:
-        said.append("The backbone has no reference file, so nothing is compared with natural sequences.")
-    else:
+    said += content.missing()
+    if run.reference is not None:
         absent = [role.name for role in (guide, heldout) if role is not None and role.natural is None]
         said += [
             f"The backbone's reference holds no values of {name} for natural sequences." for name in absent
@@ -139,7 +158,7 @@ def _headline(run: "DesignSet", sets: list[Shown], guide: Role | None, heldout: 
 
 
 def _tiles(
-    run: "DesignSet", sets: list[Shown], guide: Role | None, heldout: Role | None
+    run: "DesignSet", sets: list[Shown], guide: Role | None, heldout: Role | None, content: Content
 ) -> list[dict[str, Any]]:
     """Up to four figures with what they compare with."""
     tiles = []
@@ -156,23 +175,23 @@ def _tiles(
     if np.isfinite(sets[-1].naturalness).any():
         natural = None if run.reference is None else run.reference.naturalness
         compared = "higher is likelier" if natural is None else f"natural {number(float(natural[50]), 2)}"
-        notes = ["nats a letter, median", compared]
+        notes = [f"nats a {content.words.unit}, median", compared]
         if len(sets) == 2:
             notes.append(f"unsteered {number(median(sets[0].naturalness), 2)}")
         tiles.append(
             {"label": "Naturalness", "value": number(median(sets[-1].naturalness), 2), "notes": notes}
         )
-    distance = metrics.mean_pairwise_distance(run.designs)
-    notes = (
-        [f"any two differ in {percent(100 * distance)} of positions, mean"] if np.isfinite(distance) else []
-    )
+    distance = metrics.mean_pairwise_distance(sets[-1].comparable)
+    notes = [content.apart(distance)] if np.isfinite(distance) else []
     if run.designs:
-        value = f"{len(set(run.designs))} of {len(run.designs)}"
+        value = f"{metrics.num_distinct(run.designs)} of {len(run.designs)}"
         tiles.append({"label": "Distinct designs", "value": value, "notes": notes})
     return tiles
 
 
-def _verdict(run: "DesignSet", sets: list[Shown], guide: Role | None, heldout: Role | None) -> Any:
+def _verdict(
+    run: "DesignSet", sets: list[Shown], guide: Role | None, heldout: Role | None, words: Words
+) -> Any:
     if guide is None or not np.isfinite(sets[-1].values(guide.name)).any():
         return None
 
@@ -182,8 +201,16 @@ def _verdict(run: "DesignSet", sets: list[Shown], guide: Role | None, heldout: R
     same = heldout is not None and heldout.unit == guide.unit
     audited = None if heldout is None else pair(heldout)
     verdict = check_overoptimisation(pair(guide), audited, same_unit=same)
-    natural = None if run.reference is None else run.reference.naturalness
-    return check_typicality(verdict, median(sets[-1].naturalness), natural)
+    typical, which = _typical(run, sets, words)
+    return check_typicality(verdict, median(sets[-1].naturalness), typical, which=which)
+
+
+def _typical(run: "DesignSet", sets: list[Shown], words: Words) -> tuple[Floats | None, str]:
+    """Naturalness at percentiles 0..100 of what designs compare with, and what that is: natural ones, or unsteered."""
+    if run.reference is not None and run.reference.naturalness is not None:
+        return run.reference.naturalness, words.natural
+    base = sets[0].naturalness[np.isfinite(sets[0].naturalness)] if len(sets) == 2 else np.empty(0)
+    return (np.quantile(base, metrics.PERCENTILES / 100) if len(base) else None), f"unsteered {words.many}"
 
 
 def _rewards(sets: list[Shown], roles: list[Role]) -> dict[str, Any]:
@@ -239,7 +266,7 @@ def _limits(values: list[Floats]) -> tuple[float, float] | None:
 
 
 def _scatters(
-    run: "DesignSet", sets: list[Shown], guide: Role | None, heldout: Role | None
+    run: "DesignSet", sets: list[Shown], guide: Role | None, heldout: Role | None, words: Words
 ) -> list[tuple[Markup, str]]:
     """Guide against held-out, and naturalness against guide, each with its caption."""
     panels: list[tuple[Markup, str]] = []
@@ -258,19 +285,23 @@ def _scatters(
             panels.append((Markup(svg), caption))
     pairs = [_both(one, one.values(guide.name), one.naturalness) for one in sets]
     if any(len(x.values) for x, _ in pairs):
-        natural = None if run.reference is None else run.reference.naturalness
+        typical, which = _typical(run, sets, words)
+        which = "natural" if which == words.natural else "unsteered"
         svg = figures.scatter_panel(
             "natural",
             pairs,
             title="Naturalness against reward",
-            axes=(wrapped(_axis("guide", guide)), "naturalness (nats a letter)"),
-            band=None if natural is None else (float(natural[5]), float(natural[95])),
-            band_label="90 % of natural",
+            axes=(wrapped(_axis("guide", guide)), f"naturalness (nats a {words.unit})"),
+            band=None if typical is None else (float(typical[5]), float(typical[95])),
+            band_label=f"90 % of {which}",
         )
-        caption = "Naturalness is the log-likelihood of a design under the backbone (a lower bound) over its length. "
+        caption = (
+            f"Naturalness is the log-likelihood of a design under the backbone ({words.likelihood}) over its "
+            f"{words.size}. "
+        )
         caption += (
-            "High scores far from the natural band, on either side, deserve suspicion."
-            if natural is not None
+            f"High scores far from the {which} band, on either side, deserve suspicion."
+            if typical is not None
             else ""
         )
         panels.append((Markup(svg), caption))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gendesign import metrics
 from gendesign.errors import DesignError
-from gendesign.report import figures
+from gendesign.report import sequence_figures
 from gendesign.report.figures import Series
 from gendesign.report.shown import NUCLEIC, PROTEIN, Shown
 from gendesign.report.text import number
@@ -46,7 +46,7 @@ def likeness(run: "DesignSet", sets: list[Shown], alphabet: str) -> dict[str, An
     ):
         for k, natural in spectra.items():
             points = [
-                (one.series(np.empty(0)), _correlation(one.designs, k, alphabet, natural)) for one in sets
+                (one.series(np.empty(0)), _correlation(one.texts, k, alphabet, natural)) for one in sets
             ]
             points = [(one, r) for one, r in points if np.isfinite(r)]
             if kind == "top" and k == max(spectra) and len(points) == 2:
@@ -55,18 +55,18 @@ def likeness(run: "DesignSet", sets: list[Shown], alphabet: str) -> dict[str, An
             if np.isfinite(expected):
                 points.append((Series(f"{num} natural", "natural", np.empty(0)), expected))
             rows.append((f"{k}-letter words,\n{target}", points))
-    panel = figures.correlation_panel(
+    panel = sequence_figures.correlation_panel(
         "words", rows, title="Correlation of word frequencies with natural sequences"
     )
     out["likeness"].append(
         (Markup(panel), "How alike the frequencies of words are; to the right is more alike.")
     )
     k = min(reference.spectra)
-    spectra_of = [(one, _spectrum(one.designs, k, alphabet)) for one in sets]
+    spectra_of = [(one, _spectrum(one.texts, k, alphabet)) for one in sets]
     drawn = [one.series(spectrum) for one, spectrum in spectra_of if spectrum is not None]
     if drawn and len(reference.spectra[k]) <= 512:
         words = ["".join(word) for word in itertools.product(alphabet, repeat=k)]
-        svg = figures.word_panel(
+        svg = sequence_figures.word_panel(
             "frequency", words, reference.spectra[k], drawn, title=f"Frequencies of {k}-letter words"
         )
         caption = f"Each circle is one of {len(words)} words; those above the dashed line are more frequent in designs."
@@ -137,7 +137,7 @@ def logo(sets: list[Shown], alphabet: str) -> dict[str, Any]:
     Returns:
         the template's variables logo (rows of it) and logo_text.
     """
-    designs, out = sets[-1].designs, {"logo": [], "logo_text": ""}
+    designs, out = sets[-1].texts, {"logo": [], "logo_text": ""}
     lengths = {len(design) for design in designs}
     if len(designs) < 2 or len(alphabet) > 24 or not set("".join(designs)) <= set(alphabet) or lengths == {0}:
         return out
@@ -148,7 +148,7 @@ def logo(sets: list[Shown], alphabet: str) -> dict[str, Any]:
     top = max(0.25, float(heights.sum(1).max()) * 1.1)
     length = len(heights)
     rows = [
-        figures.logo_panel(
+        sequence_figures.logo_panel(
             f"logo{i}", heights[i : i + ROW], alphabet, start=i + 1, top=top, colours=colours, width=ROW
         )
         for i in range(0, min(length, MOST), ROW)
@@ -159,8 +159,8 @@ def logo(sets: list[Shown], alphabet: str) -> dict[str, Any]:
         f"{np.log2(len(alphabet)):.2g} bits high, and the mean is {mean}; designs that differ from each other, "
         "as a diverse set should, make a flat logo."
     )
-    if len(sets) == 2 and {len(design) for design in sets[0].designs} == lengths and len(sets[0].designs) > 1:
-        base = float(information(sets[0].designs, alphabet).sum(1).mean())
+    if len(sets) == 2 and {len(design) for design in sets[0].texts} == lengths and len(sets[0].texts) > 1:
+        base = float(information(sets[0].texts, alphabet).sum(1).mean())
         text += f" (Unsteered designs: {number(base, 2)} bits.)"
     if length > MOST:
         text += f" Positions 1 to {MOST} of {length} are shown."

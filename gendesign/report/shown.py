@@ -1,12 +1,13 @@
 """A set of designs as the page names, colours and measures it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gendesign.designs import Design
 from gendesign.report.figures import Series
 
 if TYPE_CHECKING:
@@ -37,9 +38,19 @@ class Shown:
     run: "DesignSet"
 
     @property
-    def designs(self) -> list[str]:
+    def designs(self) -> list[Design]:
         """The designs."""
         return self.run.designs
+
+    @property
+    def texts(self) -> list[str]:
+        """The designs that are text: all of them, or none."""
+        return [design for design in self.run.designs if isinstance(design, str)]
+
+    @property
+    def comparable(self) -> Sequence[Design]:
+        """The designs on a scale where distances mean something."""
+        return self.run.form.comparable(self.run.designs)
 
     def values(self, name: str | None) -> Floats:
         """Scores by a reward, NaN where there are none; shape [designs]."""
@@ -48,7 +59,7 @@ class Shown:
 
     @property
     def naturalness(self) -> Floats:
-        """Nats a letter, NaN where there is none; shape [designs]."""
+        """Nats a part, NaN where there is none; shape [designs]."""
         return self._fitting(self.run.naturalness)
 
     def novelty(self, name: str) -> Floats:
@@ -88,7 +99,7 @@ def alphabet_of(run: "DesignSet") -> str:
     """The reference's alphabet; without one, the first known alphabet that the designs fit."""
     if run.reference is not None:
         return run.reference.alphabet
-    letters = set("".join(run.designs))
+    letters = set("".join(design for design in run.designs if isinstance(design, str)))
     for alphabet in ("ACGT", "ACGU", "ACDEFGHIKLMNPQRSTVWY"):
         if letters <= set(alphabet):
             return alphabet

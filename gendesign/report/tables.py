@@ -1,16 +1,16 @@
 """The report's tables: variety, every design, and what was run at what cost."""
 
-import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from gendesign import metrics
-from gendesign.report.shown import NUCLEIC, Role, Shown
-from gendesign.report.text import NONE, median, number, percent
+from gendesign.report.content import Content, Words
+from gendesign.report.sequences import copied
+from gendesign.report.shown import Role, Shown
+from gendesign.report.text import NONE, median, number
 
 if TYPE_CHECKING:
     from gendesign.design_set import DesignSet
@@ -19,117 +19,70 @@ Floats = NDArray[np.float64]
 
 SHORTLIST = 16
 SHOWN = 12
-COPIED = 25
-"""Letters; two sequences of a yeast's genome that share so long a stretch share it by descent, not by chance."""
 
 
-def variety_table(run: "DesignSet", sets: list[Shown], alphabet: str) -> dict[str, Any]:
+def variety_table(sets: list[Shown], content: Content) -> dict[str, Any]:
     """Diversity, novelty and composition, one column a set.
 
     Args:
-        run: the designs, with the reference that holds the natural column.
         sets: what is shown.
-        alphabet: letters in order.
+        content: the form of the designs, with the natural column and rows of its own.
 
     Returns:
         the template's variables variety (label, explanation, cells) and variety_columns (label, colour).
     """
-    reference, word = run.reference, 16
-    columns = [(one.designs, one.novelty("longest_copied"), one.novelty("nearest_distance")) for one in sets]
     heads = [(one.label, one.colour) for one in sets]
-    natural = _natural_cells({} if reference is None else reference.natural_facts)
-    if reference is not None:
-        word = reference.word
+    natural = content.natural_cells()
     if natural:
         heads.insert(0, ("Natural", "natural"))
-    rows: list[tuple[str, str, list[str]]] = []
 
-    def row(label: str, explained: str, cell: Callable[[list[str], Floats, Floats], str]) -> None:
-        cells = [cell(*column) for column in columns]
-        if natural:
-            cells.insert(0, natural.get(label, NONE))
+    def distinct(one: Shown) -> str:
+        return f"{metrics.num_distinct(one.designs)} of {len(one.designs)}" if one.designs else NONE
+
+    def apart(one: Shown) -> str:
+        return content.distance(metrics.mean_pairwise_distance(one.comparable))
+
+    def new(one: Shown) -> str:
+        return content.distance(median(one.novelty("nearest_distance")))
+
+    rows = []
+    for label, explained, cell in (
+        ("Distinct", "of all designs", distinct),
+        ("Difference between two", content.two, apart),
+        ("Difference from training", content.from_training, new),
+        *content.variety(),
+    ):
+        cells = [natural.get(label, NONE)] if natural else []
+        cells += [cell(one) for one in sets]
         if any(text != NONE for text in cells):
             rows.append((label, explained, cells))
-
-    def runs(designs: list[str]) -> str:
-        longest = metrics.longest_run(designs)
-        return f"{np.median(longest):.0f} (most {longest.max()})" if len(longest) else NONE
-
-    def copies(values: Floats) -> str:
-        known = values[np.isfinite(values)]
-        return f"{copied(median(known), word)} (most {copied(known.max(), word)})" if len(known) else NONE
-
-    def long_copies(values: Floats) -> str:
-        return f"{(values >= COPIED).sum()} of {len(values)}" if np.isfinite(values).any() else NONE
-
-    row("Distinct", "of all designs", lambda d, c, n: f"{len(set(d))} of {len(d)}" if d else NONE)
-    row(
-        "Difference between two",
-        "positions in which two designs differ, mean",
-        lambda d, c, n: percent(100 * metrics.mean_pairwise_distance(d)),
-    )
-    row("Difference from training", "positions that differ from the nearest training sequence, median",
-        lambda d, c, n: percent(100 * median(n)))  # fmt: skip
-    row(
-        "Longest copied stretch", "letters in a row that training may hold, median", lambda d, c, n: copies(c)
-    )
-    row(f"Copies of {COPIED} letters or more", "designs with such a stretch", lambda d, c, n: long_copies(c))
-    if set(alphabet) <= set("ACGTU"):
-        row(
-            "GC content",
-            "share of G and C, mean",
-            lambda d, c, n: percent(100 * _mean(metrics.gc_content(d))),
-        )
-    row("Longest run of one letter", "median", lambda d, c, n: runs(d))
     return {"variety": rows, "variety_columns": heads}
 
 
-def _natural_cells(facts: Mapping[str, float]) -> dict[str, str]:
-    """Cells of the natural column by the row's label; none where no natural set was measured."""
-    if not facts.get("num", 0) > 1:
-        return {}
-    cells = {"Distinct": f"{facts.get('distinct', np.nan):,.0f} of {facts['num']:,.0f}"}
-    if "mean_distance" in facts:
-        cells["Difference between two"] = percent(100 * facts["mean_distance"])
-    if "gc" in facts:
-        cells["GC content"] = percent(100 * facts["gc"])
-    if {"median_run", "longest_run"} <= facts.keys():
-        cells["Longest run of one letter"] = f"{facts['median_run']:.0f} (most {facts['longest_run']:.0f})"
-    return cells
-
-
-def copied(length: float, word: int) -> str:
-    """The length of a copied stretch as text; those shorter than a word are not seen."""
-    if np.isnan(length):
-        return NONE
-    return f"{length:.0f}" if length >= word else f"< {word}"
-
-
-def _mean(values: Floats) -> float:
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if len(values) else float("nan")
-
-
-def design_table(one: Shown, guide: Role | None, heldout: Role | None, alphabet: str) -> dict[str, Any]:
+def design_table(
+    one: Shown, guide: Role | None, heldout: Role | None, content: Content
+) -> dict[str, Any]:
     """Every design, best first by the guide, those without a score at the end with their status.
 
     Args:
         one: the steered designs.
         guide: the guiding reward, or None.
         heldout: the held-out one, or None.
-        alphabet: letters in order.
+        content: shows a design.
 
     Returns:
-        the template's variables top, more, failed (rows), shortlist (its length), has_copied, has_nearest.
+        the template's variables top, more, failed (rows), shortlist (its length), pictured, nearest_said, and
+        has_copied, has_nearest, has_naturalness.
     """
     num = len(one.designs)
     by_guide = one.values(guide.name if guide is not None else None)
     order = np.argsort(np.where(np.isfinite(by_guide), -by_guide, np.inf), kind="stable")
     chosen: set[int] = set()
     if np.isfinite(by_guide).any():
-        chosen = set(metrics.diverse_subset(by_guide, one.designs, min(SHORTLIST, num)).tolist())
+        chosen = set(metrics.diverse_subset(by_guide, one.comparable, min(SHORTLIST, num)).tolist())
     stretch, nearest = one.novelty("longest_copied"), one.novelty("nearest_distance")
     word = one.run.reference.word if one.run.reference is not None else 1
+    known = one.run.nearest
     rows = []
     for rank, i in enumerate(order.tolist(), start=1):
         states = [
@@ -144,11 +97,15 @@ def design_table(one: Shown, guide: Role | None, heldout: Role | None, alphabet:
                 "heldout": _score(one, heldout, i),
                 "naturalness": number(float(one.naturalness[i]), 2),
                 "copied": copied(float(stretch[i]), word),
-                "nearest": percent(100 * float(nearest[i])),
+                "nearest": content.distance(float(nearest[i])),
+                "picture": content.picture(one.designs[i], label=f"design {rank}"),
+                "nearest_picture": None
+                if known is None
+                else content.picture(known[i], label=f"training design nearest to design {rank}"),
                 "states": states,
                 "failed": guide is not None and not np.isfinite(by_guide[i]),
                 "shortlist": i in chosen,
-                "sequence": coloured(one.designs[i], alphabet),
+                "text": content.show(one.designs[i]),
             }
         )
     good = [row for row in rows if not row["failed"]]
@@ -159,7 +116,15 @@ def design_table(one: Shown, guide: Role | None, heldout: Role | None, alphabet:
         "shortlist": len(chosen),
         "has_copied": bool(np.isfinite(stretch).any()),
         "has_nearest": bool(np.isfinite(nearest).any()),
+        "has_naturalness": bool(np.isfinite(one.naturalness).any()),
+        "nearest_said": content.nearest_said,
+        "pictured": any(row["picture"] for row in rows),
     }
+
+
+def _mean(values: Floats) -> float:
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def _score(one: Shown, role: Role | None, i: int) -> tuple[str, str]:
@@ -172,56 +137,34 @@ def _score(one: Shown, role: Role | None, i: int) -> tuple[str, str]:
     return value, number(spread, role.decimals) if np.isfinite(spread) else ""
 
 
-def coloured(design: str, alphabet: str) -> Markup:
-    """A design in groups of ten letters, runs of one base in one coloured element.
-
-    Args:
-        design: any text; it is escaped.
-        alphabet: letters in order; only nucleotides are coloured.
-
-    Returns:
-        HTML whose text is the design, without added white space.
-    """
-    nucleic = set(alphabet) <= set(NUCLEIC)
-    groups = []
-    for start in range(0, len(design), 10):
-        parts = []
-        for letter, run in itertools.groupby(design[start : start + 10]):
-            letters, colour = "".join(run), NUCLEIC.get(letter) if nucleic else None
-            parts.append(
-                Markup('<i class="{}">{}</i>').format(colour, letters) if colour else Markup.escape(letters)
-            )
-        groups.append(Markup("<span>{}</span>").format(Markup("").join(parts)))
-    return Markup("").join(groups)
-
-
 _COSTS = (
-    ("Network rows", "network_rows", "sequences that passed through the backbone's network, one time each"),
-    ("Reward calls", "reward_calls", "sequences, finished or foreseen, that the guide scored"),
-    ("Failed look-aheads", "lookahead_failures", "foreseen sequences without a score; their designs went on"),
+    ("Network rows", "network_rows", "{} that passed through the backbone's network, one time each"),
+    ("Reward calls", "reward_calls", "{}, finished or foreseen, that the guide scored"),
+    ("Failed look-aheads", "lookahead_failures", "foreseen {} without a score; their designs went on"),
     ("Seconds", "seconds", "of sampling"),
 )
 _RUN = ("backbone", "steering", "seed", "steps", "command", "seconds_in_all")
 
 
-def run_table(run: "DesignSet") -> dict[str, Any]:
+def run_table(run: "DesignSet", words: Words) -> dict[str, Any]:
     """What was run, what steering cost in naturalness, and what it cost in computing.
 
     Args:
         run: the designs with their provenance.
+        words: of their form.
 
     Returns:
-        the template's variables run, run_rewards, versions, config, rest, alpha, kl, kl_letter and costs.
+        the template's variables run, run_rewards, versions, config, rest, alpha, kl, kl_part and costs.
     """
     said = dict(run.provenance)
     kl = _mean(np.asarray(run.kl, dtype=np.float64))
-    length = _mean(np.array([len(design) for design in run.designs], dtype=np.float64))
+    length = _mean(np.array([run.form.size(design) for design in run.designs], dtype=np.float64))
     costs = []
     for label, name, explained in _COSTS:
         spent, planned = getattr(run.cost, name), getattr(run.estimate, name)
         text = number(spent) if name == "seconds" else f"{spent:,}"
         share = f"{100 * spent / planned:.0f} %" if planned else ""
-        costs.append((label, explained, f"{planned:,}" if planned else NONE, text, share))
+        costs.append((label, explained.format(words.many), f"{planned:,}" if planned else NONE, text, share))
     told = (*_RUN, "config", "resolved", "rewards", "versions")
     rest = {key: value for key, value in said.items() if key not in told}
     return {
@@ -235,7 +178,7 @@ def run_table(run: "DesignSet") -> dict[str, Any]:
         "rest": _yaml(rest),
         "alpha": None if run.alpha is None else number(run.alpha),
         "kl": number(kl) if np.isfinite(kl) else None,
-        "kl_letter": number(kl / length) if np.isfinite(kl) and length > 0 else None,
+        "kl_part": number(kl / length) if np.isfinite(kl) and length > 0 else None,
         "costs": costs,
     }
 

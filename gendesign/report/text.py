@@ -104,23 +104,26 @@ def check_overoptimisation(
     return Verdict("calm", "No sign of over-optimisation", f"{said}{share}.")
 
 
-def check_typicality(verdict: Verdict, naturalness: float, natural: Floats | None) -> Verdict:
-    """Turn a calm verdict into a caution where the designs' likelihood is not that of natural sequences.
+def check_typicality(
+    verdict: Verdict, naturalness: float, typical: Floats | None, *, which: str = "natural sequences"
+) -> Verdict:
+    """Turn a calm verdict into a caution where the designs' likelihood is not that of what they compare with.
 
     Args:
         verdict: on over-optimisation.
         naturalness: median of the designs, nats a letter.
-        natural: the same of natural sequences at percentiles 0 to 100, or None.
+        typical: the same of those that they compare with at percentiles 0 to 100, or None.
+        which: what those are.
 
     Returns:
-        the verdict; a likelihood outside the middle 98 % of natural ones, on either side, is not typical.
+        the verdict; a likelihood outside the middle 98 % of theirs, on either side, is not typical.
     """
-    if natural is None or verdict.level != "calm" or natural[1] <= naturalness <= natural[99]:
+    if typical is None or verdict.level != "calm" or typical[1] <= naturalness <= typical[99]:
         return verdict
-    if naturalness > natural[99]:
-        said = "likelier than 99 % of natural sequences: simple, repetitive stretches are likely, not natural"
+    if naturalness > typical[99]:
+        said = f"likelier than 99 % of {which}: simple, repetitive designs are likely, not natural"
     else:
-        said = "less likely than 99 % of natural sequences"
+        said = f"less likely than 99 % of {which}"
     text = f"{verdict.text} Yet the median design is {said}. A larger alpha keeps designs closer to nature."
     return Verdict("caution", "The audit agrees, but the designs are not typical", text)
 
