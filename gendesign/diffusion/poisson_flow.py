@@ -19,6 +19,7 @@ Karras et al. 2022, Elucidating the Design Space of Diffusion-Based Generative M
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -255,7 +256,9 @@ class PoissonFlow(Process):
         if mask is not None:  # fixed coordinates are known
             mean = torch.where(mask, mean, x_t.double())
             known = None if known is None else torch.where(mask, known, 0.0)
-        return MeanPrediction(mean, known, rows=len(rows), mask=mask).fix(template)
+        # classifier-free guidance spends two rows of the network a design
+        spent = len(rows) * getattr(denoiser, "rows_per_design", 1)
+        return MeanPrediction(mean, known, rows=spent, mask=mask).fix(template)
 
     def transition(
         self,
@@ -299,7 +302,9 @@ class PoissonFlow(Process):
             chosen = cond[rows] if isinstance(cond, Tensor) else cond
             return ask(denoiser, x, sigma, chosen, None if mask is None else mask[rows])[0]
 
-        levels = self.times(num_times + 1)[:-1].flip(0)
+        # even in ln sigma: the flow changes with it, and the schedule for sampling is too coarse at small noise here
+        ends = math.log(self.sigma_min), math.log(self.sigma_max)
+        levels = torch.linspace(*ends, whole("num_times", num_times) + 1, dtype=torch.float64).exp()
         parts = []
         for start in range(0, len(x_0), max_rows):
             rows = slice(start, start + max_rows)
