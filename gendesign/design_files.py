@@ -119,7 +119,9 @@ def _read_stack(path: Path) -> Read:
     arrays = read_npz(path)
     if "designs" not in arrays and len(arrays) != 1:
         there = ", ".join(arrays) or "none"
-        raise DataError(f"{path}: expected an array of the name designs, or one array only; there are {there}")
+        raise DataError(
+            f"{path}: expected an array of the name designs, or one array only; there are {there}"
+        )
     found = arrays.get("designs", next(iter(arrays.values())))
     if found.dtype.kind not in "fiu" or found.ndim < 2 or not len(found):
         raise DataError(f"{path}: expected numbers [designs, ...], got {found.dtype} {list(found.shape)}")

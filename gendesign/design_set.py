@@ -136,7 +136,9 @@ class DesignSet:
     def _titles(self) -> list[str | None]:
         """A line about each design, best first; None where the guide gave no score."""
         return [
-            " ".join([f"design_{rank:04d}", *(f"{n}={s.values[i]:.4f}" for n, s in self.scores.items() if s.ok[i])])
+            " ".join(
+                [f"design_{rank:04d}", *(f"{n}={s.values[i]:.4f}" for n, s in self.scores.items() if s.ok[i])]
+            )
             if self.guide is None or self.guide.ok[i]
             else None
             for rank, i in enumerate(self._order(), start=1)

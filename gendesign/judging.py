@@ -19,7 +19,8 @@ from gendesign.rewards.base import Reward
 from gendesign.steering.particles import Cost, Plan
 from gendesign.steering.sampler import Steering
 from gendesign.storage import Stored
-from gendesign.training_table import training_arrays, training_sequences
+from gendesign.training_arrays import training_arrays
+from gendesign.training_table import training_sequences
 
 MASK_COUNTS = 32
 """Mask counts a design in the likelihood bound of a report."""

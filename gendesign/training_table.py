@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gendesign.array_data import ArrayDataModule
 from gendesign.codecs import SequenceCodec
 from gendesign.data import SequenceDataModule
-from gendesign.designs import Array
 from gendesign.errors import GendesignError
+from gendesign.training_arrays import describe_arrays
 
 if TYPE_CHECKING:
     from gendesign.backbone import Backbone
@@ -37,9 +38,11 @@ def describe_training(data: object) -> dict[str, Any]:
         data: the run's data module, or None.
 
     Returns:
-        the table and the rule of its split, and `num_train`, the number of training sequences; empty where
-        they come from something else than a `SequenceDataModule`.
+        the table and the rule of its split, and `num_train`, the number of training designs; empty where
+        they come from a data module of the user's own.
     """
+    if isinstance(data, ArrayDataModule):
+        return describe_arrays(data)
     if not isinstance(data, SequenceDataModule):
         return {}
     said = {name: getattr(data, name) for name in _SPLIT}
@@ -89,8 +92,3 @@ def _file(path: str) -> Path:
     from gendesign import tables
 
     return tables.locate(path.removeprefix("data:")) if path.startswith("data:") else Path(path).expanduser()
-
-
-def training_arrays(backbone: Backbone) -> list[Array] | None:
-    """The arrays that a backbone was trained on, if they are on this machine; nothing is fetched."""
-    return None

@@ -19,7 +19,6 @@ from gendesign.report.figures import Series
 from gendesign.report.pictures import Pictures
 from gendesign.report.sequences import Sequences
 from gendesign.report.shown import Role, Shown
-from gendesign.report.vectors import Vectors
 from gendesign.report.tables import design_table, run_table, variety_table
 from gendesign.report.text import (
     check_overoptimisation,
@@ -29,6 +28,7 @@ from gendesign.report.text import (
     number,
     percent,
 )
+from gendesign.report.vectors import Vectors
 
 if TYPE_CHECKING:
     from gendesign.design_set import DesignSet
@@ -100,9 +100,7 @@ def _roles(run: "DesignSet", sets: list[Shown]) -> tuple[Role | None, Role | Non
     return roles[0], roles[1]
 
 
-def _missing(
-    run: "DesignSet", guide: Role | None, heldout: Role | None, content: Content
-) -> list[str]:
+def _missing(run: "DesignSet", guide: Role | None, heldout: Role | None, content: Content) -> list[str]:
     said = []
     if guide is None:
         said.append("No reward guided this run.")

@@ -26,7 +26,9 @@ class Pictures(Content):
     """Images [H, W] or [H, W, 3] in [0, 1]."""
 
     first = "pictures.html.jinja"
-    nearest_said = "The nearest training image and the Euclidean distance to it show whether a design is a copy."
+    nearest_said = (
+        "The nearest training image and the Euclidean distance to it show whether a design is a copy."
+    )
 
     @property
     def words(self) -> Words:

@@ -28,9 +28,7 @@ def correlation_panel(
             y = np.array([len(rows) - 1.0 - place])
             ax.axhline(y[0], color=PALETTE["line"], linewidth=1.2, zorder=0)
             for one, value in marks:
-                points(
-                    ax, one, np.array([value]), y, size=64, marker="D" if one.colour == "natural" else "o"
-                )
+                points(ax, one, np.array([value]), y, size=64, marker="D" if one.colour == "natural" else "o")
         values = [value for _, marks in rows for _, value in marks]
         ax.set_xlim(min(0.0, *values) - 0.03, 1.0)
         ax.set_yticks(np.arange(len(rows))[::-1], [label for label, _ in rows], color=PALETTE["ink"])

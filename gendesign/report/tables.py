@@ -59,9 +59,7 @@ def variety_table(sets: list[Shown], content: Content) -> dict[str, Any]:
     return {"variety": rows, "variety_columns": heads}
 
 
-def design_table(
-    one: Shown, guide: Role | None, heldout: Role | None, content: Content
-) -> dict[str, Any]:
+def design_table(one: Shown, guide: Role | None, heldout: Role | None, content: Content) -> dict[str, Any]:
     """Every design, best first by the guide, those without a score at the end with their status.
 
     Args:
