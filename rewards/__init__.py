@@ -6,8 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gendesign.rewards.aesthetics import AestheticScore
     from gendesign.rewards.base import DifferentiableReward, FunctionReward, Reward
     from gendesign.rewards.catalog import build_reward, list_rewards, load_reward
+    from gendesign.rewards.classifiers import Classifier, load_classifier
     from gendesign.rewards.composition import (
         Difference,
         Product,
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     )
     from gendesign.rewards.confidence import LowerConfidenceBound
     from gendesign.rewards.dna import GCContent
+    from gendesign.rewards.image_classes import DigitClass, ImageClass
+    from gendesign.rewards.images import Brightness, Contrast, JPEGCompressibility
     from gendesign.rewards.motifs import MaxMotifScore, MotifCount
     from gendesign.rewards.predicted import PredictedReward
     from gendesign.rewards.predictors import Predictor, load_predictor
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from gendesign.rewards.workers import TimedReward
 
 _HOME = {
+    "AestheticScore": "aesthetics",
     "DifferentiableReward": "base",
     "FunctionReward": "base",
     "Reward": "base",
@@ -32,12 +37,19 @@ _HOME = {
     "build_reward": "catalog",
     "list_rewards": "catalog",
     "load_reward": "catalog",
+    "Classifier": "classifiers",
+    "load_classifier": "classifiers",
     "Difference": "composition",
     "LowerConfidenceBound": "confidence",
     "Product": "composition",
     "Threshold": "composition",
     "WeightedSum": "composition",
     "GCContent": "dna",
+    "DigitClass": "image_classes",
+    "ImageClass": "image_classes",
+    "Brightness": "images",
+    "Contrast": "images",
+    "JPEGCompressibility": "images",
     "MaxMotifScore": "motifs",
     "MotifCount": "motifs",
     "PredictedReward": "predicted",
@@ -48,10 +60,17 @@ _HOME = {
 }
 
 __all__ = [
+    "AestheticScore",
+    "Brightness",
+    "Classifier",
+    "Contrast",
     "DifferentiableReward",
     "Difference",
+    "DigitClass",
     "FunctionReward",
     "GCContent",
+    "ImageClass",
+    "JPEGCompressibility",
     "LowerConfidenceBound",
     "MaxMotifScore",
     "MotifCount",
@@ -67,6 +86,7 @@ __all__ = [
     "WeightedSum",
     "build_reward",
     "list_rewards",
+    "load_classifier",
     "load_predictor",
     "load_reward",
 ]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -28,10 +28,12 @@ from gendesign.determinism import dropout_seeded
 from gendesign.errors import CheckpointError, ConfigError
 from gendesign.models.predictor import SequencePredictor
 from gendesign.optimisation import adamw_with_cosine
-from gendesign.pretrained import CONFIG, read_pretrained, write_pretrained
+from gendesign.pretrained import CONFIG, read_config, read_pretrained, write_pretrained
 
 PRETRAINED = Path(__file__).parent / "pretrained"
-"""Where shipped predictors lie."""
+"""Where shipped predictors and classifiers lie."""
+
+_Module = TypeVar("_Module", bound=LightningModule)
 
 
 class Predictor(Configurable, LightningModule):
@@ -208,23 +210,46 @@ def load_predictor(name_or_folder: str, *, trust: Sequence[str] = ()) -> Predict
         CheckpointError: there is no such predictor, or its files are damaged or do not fit together.
         TrustError: its config names code outside gendesign.
     """
+    return load_trained(name_or_folder, Predictor, (SequencePredictor, SequenceCodec), trust=trust)
+
+
+def load_trained(
+    name_or_folder: str, wanted: type[_Module], parts: tuple[type, ...], *, trust: Sequence[str] = ()
+) -> _Module:
+    """Load a module of a kind, such as a `Predictor`, for prediction; its config's `kind` is that class's name.
+
+    Args:
+        name_or_folder: name of a shipped one (a folder of rewards/pretrained), or a folder that its
+            `save_pretrained` wrote.
+        wanted: the module's class.
+        parts: kinds of classes that its arguments may be.
+        trust: packages besides gendesign whose classes its config may name.
+
+    Raises:
+        CheckpointError: there is none, it is of another kind, or its files are damaged or do not fit together.
+        TrustError: its config names code outside gendesign.
+    """
+    noun = wanted.__name__.lower()
     shipped = PRETRAINED / name_or_folder
     folder = shipped if (shipped / CONFIG).is_file() else Path(name_or_folder).expanduser()
     if not folder.exists():
-        names = sorted(path.parent.name for path in PRETRAINED.glob(f"*/{CONFIG}"))
+        known = {
+            path.parent.name: read_config(path.parent) for path in sorted(PRETRAINED.glob(f"*/{CONFIG}"))
+        }
+        names = [name for name, config in known.items() if config.get("kind") == noun]
         raise CheckpointError(
-            f"no predictor {name_or_folder!r}: expected a folder, or one of {', '.join(names) or '(none)'}"
+            f"no {noun} {name_or_folder!r}: expected a folder, or one of {', '.join(names) or '(none)'}"
         )
     config, weights = read_pretrained(folder)
-    if config.get("kind") != "predictor" or not isinstance(config.get("predictor"), dict):
-        raise CheckpointError(f"{folder}: holds a {config.get('kind')!r}, expected a predictor")
-    predictor = build(config["predictor"], kinds=(Predictor, SequencePredictor, SequenceCodec), trust=trust)
-    if not isinstance(predictor, Predictor):
-        raise CheckpointError(f"{folder / CONFIG}: expected a Predictor, got {type(predictor).__name__}")
+    if config.get("kind") != noun or not isinstance(config.get(noun), dict):
+        raise CheckpointError(f"{folder}: holds a {config.get('kind')!r}, expected a {noun}")
+    module = build(config[noun], kinds=(wanted, *parts), trust=trust)
+    if not isinstance(module, wanted):
+        raise CheckpointError(f"{folder / CONFIG}: expected a {wanted.__name__}, got {type(module).__name__}")
     try:
-        predictor.load_state_dict(weights)
+        module.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(
             f"{folder}: weights and config do not fit: {' '.join(str(error).split())}"
         ) from error
-    return predictor.eval().requires_grad_(False)
+    return module.eval().requires_grad_(False)

@@ -4,28 +4,41 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from gendesign.array_codecs import ImageCodec
+from gendesign.array_data import ImageDataModule
 from gendesign.data import SequenceDataModule
+from gendesign.fidelity import frechet_distance
 from gendesign.pretrained import card_line
-from gendesign.rewards import list_rewards, load_predictor, load_reward
+from gendesign.rewards import Status, list_rewards, load_classifier, load_predictor, load_reward
+from gendesign.rewards.classifiers import ensemble
+from gendesign.rewards.images import to_pixels
 from gendesign.rewards.predictors import PRETRAINED
 
 rng = np.random.default_rng(0)
 DESIGNS = ["".join(rng.choice(list("ACGT"), 80)) for _ in range(4)]
 PREDICTORS = ["dna-expression", "dna-expression-heldout"]
+CLASSIFIERS = ["digit-classifier", "digit-classifier-heldout"]
+
+
+IMAGES = list(rng.random((4, 8, 8)))
+OF_IMAGES = ["brightness", "compressibility", "contrast", "digit", "digit-heldout"]
 
 
 @pytest.mark.parametrize("name", list_rewards())
-def test_every_shipped_reward_scores_promoters(name: str) -> None:
+def test_every_shipped_reward_scores_designs_of_its_kind_and_no_others(name: str) -> None:
     reward = load_reward(name)
-    scores = reward(DESIGNS)
+    own, other = (IMAGES, DESIGNS) if name in OF_IMAGES else (DESIGNS, IMAGES)
+    scores = reward(own)
     assert scores.ok.any() and reward.name == name
     assert np.isfinite(scores.values[scores.ok]).all()
+    assert reward(other).counts() == {Status.INVALID: len(other)}
     assert not reward(["ACGN" * 20]).ok.any()
 
 
-@pytest.mark.parametrize("name", PREDICTORS)
-def test_a_shipped_predictor_is_small_and_has_a_card(name: str) -> None:
+@pytest.mark.parametrize("name", [*PREDICTORS, *CLASSIFIERS])
+def test_what_was_trained_is_small_and_has_a_card(name: str) -> None:
     folder = PRETRAINED / name
     assert sum(file.stat().st_size for file in folder.iterdir()) < 4e6
     card = (folder / "CARD.md").read_text()
@@ -35,8 +48,6 @@ def test_a_shipped_predictor_is_small_and_has_a_card(name: str) -> None:
 
 
 def test_guide_and_auditor_were_trained_on_disjoint_groups_and_tested_on_the_same(tmp_path: Path) -> None:
-    import yaml
-
     from gendesign.building import build
     from gendesign.codecs import SequenceCodec
 
@@ -71,3 +82,37 @@ def test_a_shipped_predictor_tells_strong_promoters_from_weak_ones(name: str) ->
     context = [f"{predictor.prefix}{design}{predictor.suffix}" for design in (strong, weak)]
     complex_medium = predictor(predictor.codec.encode(context))[..., predictor.heads.index("complex")].mean(0)
     assert float(complex_medium[0]) > 11 > 8 > float(complex_medium[1])
+
+
+def digits_of(config: str) -> ImageDataModule:
+    text = (Path(__file__).parents[2] / "configs" / "train" / f"{config}.yaml").read_text()
+    arguments = yaml.safe_load(text)["data"]["init_args"]
+    return ImageDataModule(codec=ImageCodec(**arguments.pop("codec")["init_args"]), **arguments)
+
+
+def test_guide_and_auditor_of_digits_share_no_training_image_and_no_test_image_of_the_backbone() -> None:
+    guide, auditor = (digits_of(name) for name in ("digit_classifier", "digit_classifier_heldout"))
+    backbone = digits_of("image_digits")
+    rows = [
+        {split: set(data.indices(split).tolist()) for split in ("train", "val", "test")}
+        for data in (guide, auditor)
+    ]
+    assert rows[0]["test"] == rows[1]["test"] == set(backbone.indices("test").tolist())
+    assert not rows[0]["train"] & rows[1]["train"] and min(len(part["train"]) for part in rows) > 600
+    assert rows[0]["train"] | rows[1]["train"] == set(backbone.indices("train").tolist())
+
+
+@pytest.mark.parametrize(
+    ("name", "config"), zip(CLASSIFIERS, ["digit_classifier", "digit_classifier_heldout"], strict=True)
+)
+def test_a_shipped_classifier_reads_unseen_digits(name: str, config: str) -> None:
+    data = digits_of(config)
+    rows = data.indices("test")
+    classifier, images = load_classifier(name), to_pixels(list(data.designs[rows]))
+    found = ensemble(classifier(images)).argmax(1).numpy()
+    assert (found == data.targets[rows, 0]).mean() > 0.95
+    # what is measured between sets of digits keeps the digits apart
+    features = classifier.features(images).double().numpy()
+    assert features.shape == (len(rows), 96)
+    threes, eights = (features[data.targets[rows, 0] == digit] for digit in (3, 8))
+    assert frechet_distance(threes, eights) > 5 * frechet_distance(threes[::2], threes[1::2])
