@@ -173,7 +173,7 @@ class ArrayDataModule(StreamDataModule):
 
     def _encoded(self) -> Tensor:
         if self._x is None:
-            self._x = self.codec.encode(self.designs)
+            self._x = self.codec.encode(list(self.designs))
         return self._x
 
     def _split(self) -> dict[str, Index]:

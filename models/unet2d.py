@@ -72,7 +72,7 @@ class UNet2DNetwork(VectorNetwork):
             from diffusers import UNet2DModel
         except ImportError as error:
             raise MissingExtraError("diffusers", "images") from error
-        self.unet = UNet2DModel(
+        unet: Any = UNet2DModel(
             sample_size=(height, width),
             in_channels=channels,
             out_channels=2 * channels,
@@ -87,8 +87,9 @@ class UNet2DNetwork(VectorNetwork):
             dropout=dropout,
         )
         # The first answer is the preconditioning's own, c_skip x, with variance c_out^2.
-        nn.init.zeros_(self.unet.conv_out.weight)
-        nn.init.zeros_(self.unet.conv_out.bias)
+        nn.init.zeros_(unet.conv_out.weight)
+        nn.init.zeros_(unet.conv_out.bias)
+        self.unet: nn.Module = unet
 
     def forward(
         self,
