@@ -7,13 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Generator, Tensor, nn
 
 from gendesign.backbone import Backbone
-from gendesign.codecs import DNACodec
+from gendesign.codecs import Codec, DNACodec
+from gendesign.diffusion.exact import PointSet, PosteriorDraws
 from gendesign.diffusion.masked import MaskedDiffusion
+from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.diffusion.unmasking import FirstHitting, Unmasking
 from gendesign.models.base import TokenDenoiser
 from gendesign.rewards.base import FunctionReward, Reward
@@ -152,6 +155,97 @@ def make_arena() -> Callable[..., Arena]:
         values = torch.tensor([r(design) for design in designs], dtype=torch.float64)
         reward = FunctionReward(r, name="arena", each=True)
         return Arena(backbone, reward, designs, table, values, alpha)
+
+    return make
+
+
+class ExactPointValue(Value):
+    """v(x_t) = alpha log sum_y p(y | x_t) exp(r(y)/alpha), from the posterior of a `PointPrediction`."""
+
+    def __init__(self, r: Tensor) -> None:
+        self.r = r
+
+    def __call__(
+        self,
+        reward: Reward,
+        codec: Any,
+        x: Tensor,
+        t: Tensor,
+        prediction: Any,
+        *,
+        alpha: float,
+        generator: Generator,
+    ) -> Valued:
+        values = alpha * (prediction.log_weights + self.r / alpha).logsumexp(-1)
+        return Valued(values, torch.ones_like(values, dtype=torch.bool), 0)
+
+
+class NumbersCodec(Codec):
+    """Vectors as they are."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def encode(self, designs: Sequence[Any]) -> Tensor:
+        return torch.tensor(np.asarray(designs), dtype=torch.float64)
+
+    def decode(self, x: Tensor) -> list[Any]:
+        return list(x.detach().double().numpy())
+
+    def reason_invalid(self, design: Any) -> str:
+        return "" if np.isfinite(design).all() else "expected finite numbers"
+
+
+@dataclass
+class PointsArena:
+    """A finite set of points with law p, a reward r, and p*; one backbone with exact steps, one with moments only."""
+
+    exact: Backbone
+    moments: Backbone
+    reward: Reward
+    points: Tensor
+    p: Tensor
+    r: Tensor
+    alpha: float
+
+    @property
+    def target(self) -> Tensor:
+        return (self.p.log() + self.r / self.alpha).softmax(0)
+
+    def exact_value(self) -> ExactPointValue:
+        return ExactPointValue(self.r)
+
+    def frequencies(
+        self, method: Steering, num: int, *, steps: int = 8, seed: int = 0, exact: bool = True
+    ) -> Tensor:
+        """Empirical law of the designs over the points, each counted at its nearest one."""
+        backbone = self.exact if exact else self.moments
+        noise = Generator().manual_seed(seed)
+        final = run_sampler(
+            method(backbone, self.reward), num, make_plan(backbone, steps=steps), generator=noise
+        )
+        nearest = torch.cdist(final.x, self.points).argmin(-1)
+        return torch.bincount(nearest, minlength=len(self.points)).double() / num
+
+    def floor(self, num: int) -> float:
+        """Expected total variation of `num` exact samples from p*."""
+        q = self.target
+        return float((q * (1 - q) / (2 * torch.pi * num)).sqrt().sum())
+
+
+@pytest.fixture
+def make_points_arena() -> Callable[..., PointsArena]:
+    def make(
+        points: Tensor, r: Callable[[Any], float], *, aug_dim: float, alpha: float, p: Tensor | None = None
+    ) -> PointsArena:
+        law = torch.full((len(points),), 1 / len(points)).double() if p is None else p.double()
+        denoiser, codec = PointSet(points, aug_dim, weights=law), NumbersCodec(points.shape[1])
+        settings: dict[str, Any] = {"sigma_min": 0.01, "sigma_max": 40.0, "sigma_data": 1.0}
+        exact = Backbone(codec, PosteriorDraws(aug_dim, **settings), denoiser)
+        moments = Backbone(codec, PoissonFlow(aug_dim, **settings), denoiser)
+        values = torch.tensor([r(y.numpy()) for y in points], dtype=torch.float64)
+        reward = FunctionReward(lambda designs: [r(design) for design in designs], name="arena")
+        return PointsArena(exact, moments, reward, points.double(), law, values, alpha)
 
     return make
 
