@@ -11,6 +11,7 @@ import functools
 import importlib
 import inspect
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -135,9 +136,13 @@ def resolve(path: str, *, kinds: tuple[type, ...] = (), trust: Sequence[str] = (
     """
     package = path.partition(".")[0]
     if package != "gendesign" and package not in trust:
+        # nobody has a reason to trust the standard library: such a configuration is an attack, or a mistake
+        advice = f". If you wrote or checked that code, allow it with trust=[{package!r}] (command line: "
+        advice += f"--trust {package})"
+        if package in sys.stdlib_module_names:
+            advice = "; Python's own modules are no part of a configuration: do not use this file"
         raise TrustError(
-            f"the configuration names {path}, code outside gendesign; expected a gendesign class. If you wrote or "
-            f"checked that code, allow it with trust=[{package!r}] (command line: --trust {package})"
+            f"the configuration names {path}, code outside gendesign; expected a gendesign class{advice}"
         )
     value = _import(path)
     if package == "gendesign":

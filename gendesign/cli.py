@@ -3,10 +3,11 @@
     gendesign design reward=dna-expression steering=svdd steering.candidates=20 num_designs=64 out=outputs/run1
 
 A wrong word ends in one line on standard error and exit code 2; Ctrl-C in one line and 130. The verbs' work is in
-`gendesign.verbs` and `gendesign.fetch`, imported when one is called, so that `--help` is quick.
+`gendesign.verbs`, `gendesign.scoring` and `gendesign.fetch`, imported when one is called, so that `--help` is quick.
 """
 
 import argparse
+import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import Any, NoReturn
 from gendesign.errors import ConfigError, GendesignError
 
 TRAINING = ("fit", "validate", "test")
+VERBS = ("design", "check", "list", "score", "data", *TRAINING)
 EPILOG = """\
 examples:
   gendesign design                                    64 yeast promoters of high expression
@@ -22,6 +24,7 @@ examples:
   gendesign design backbone=my/folder reward=my_reward.yaml --trust my_module
   gendesign check medium-specific                     what would run, and what it would cost
   gendesign score sequences.fasta reward=dna-expression out=scores.csv
+  gendesign design images                             handwritten digits that compress well
   gendesign data get yeast_native_promoters_1011
   gendesign fit --config configs/train/dna_yeast_promoter.yaml
 """
@@ -69,12 +72,16 @@ def parser() -> argparse.ArgumentParser:
     check = verb("check", "resolve everything and estimate the cost; run nothing", parent=composed)
     check.add_argument("words", nargs="*", metavar="[CONFIG] key=value", help=words_help)
     verb("list", "backbones, rewards, steering methods and public tables", parent=composed)
-    score = verb("score", "score the sequences of a FASTA, CSV or Parquet file", parent=composed)
-    score.add_argument("file", help=".fasta, .csv, .tsv (or with .gz), .parquet")
+    score = verb("score", "score the designs of a file, or the pictures of a folder", parent=composed)
+    score.add_argument("file", help=".fasta, .csv, .tsv (or with .gz), .parquet, .npz, or a folder of PNG")
     score.add_argument(
         "words", nargs="*", metavar="key=value", help="reward=NAME, its arguments, device=, out=FILE"
     )
-    score.add_argument("--column", default="sequence", help="column of the sequences (default: sequence)")
+    score.add_argument(
+        "--column",
+        metavar="NAME[,NAME...]",
+        help="column of the sequences (default: sequence or design), or the columns of a vector",
+    )
     data = verb("data", "public tables: list, get NAME, path NAME", parent=common)
     data.add_argument("action", choices=["list", "get", "path"])
     data.add_argument("name", nargs="?")
@@ -132,6 +139,10 @@ def _fail(error: BaseException, line: str, code: int, debug: bool) -> int:
 
 
 def _run(words: list[str]) -> None:
+    if words and not words[0].startswith("-") and words[0] not in VERBS:
+        near = difflib.get_close_matches(words[0], VERBS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(VERBS)}"
+        raise ConfigError(f"no verb {words[0]!r}; {hint}")
     if words and words[0] in TRAINING:
         from gendesign.training import main as train
 
@@ -156,6 +167,10 @@ def _run(words: list[str]) -> None:
             from gendesign.fetch import data_verb
 
             return data_verb(arguments)
+        if arguments.verb == "score":
+            from gendesign.scoring import score_verb
+
+            return score_verb(arguments)
         from gendesign import verbs
 
         getattr(verbs, f"{arguments.verb}_verb")(arguments)

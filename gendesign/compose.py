@@ -93,7 +93,7 @@ def compose(
     plain = _compose_files(name, folders, files)
     plain.update({key: value for key, value in chosen.items() if not isinstance(value, str)})
     for key in ("backbone", "reward", "steering"):
-        if not isinstance(plain.get(key), dict):
+        if not isinstance(plain.get(key), dict) and not (key == "reward" and key in plain):
             raise ConfigError(
                 f"no {key} was chosen; add {key}=NAME, one of {', '.join(options(key, folders=folders))}"
             )
@@ -152,7 +152,7 @@ def _choice(group: str, value: str, folders: Sequence[Path]) -> Any:
     known = options(group, folders=folders)
     if value in known:
         return value
-    if value in ("null", "none", "") and group == "heldout":
+    if value in ("null", "none", "") and group in ("reward", "heldout"):
         return None
     path = Path(value).expanduser()
     if path.suffix in (".yaml", ".yml"):
@@ -273,11 +273,13 @@ def _argument(where: str, class_path: str, name: str, trust: Sequence[str]) -> A
 
 def _component(key: str, text: str, annotation: Any) -> dict[str, Any] | None:
     """`steering.value=PosteriorSamples`: an argument that is itself an object takes the name of its class."""
-    if not (isinstance(annotation, type) and issubclass(annotation, Configurable)):
+    kinds = typing.get_args(annotation) or (annotation,)
+    wanted = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Configurable)]
+    if not wanted or (text == "null" and type(None) in kinds):
         return None
-    known = {cls.__name__: cls for cls in _subclasses(annotation) if not inspect.isabstract(cls)}
+    known = {cls.__name__: cls for kind in wanted for cls in _subclasses(kind) if not inspect.isabstract(cls)}
     if text not in known:
-        raise ConfigError(f"{key} must be a {annotation.__name__}, got {text!r}; {_nearest(text, known)}")
+        raise ConfigError(f"{key} must be a {wanted[0].__name__}, got {text!r}; {_nearest(text, known)}")
     return {"class_path": f"{known[text].__module__}.{text}", "init_args": {}}
 
 

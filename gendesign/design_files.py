@@ -6,6 +6,7 @@ A PNG holds 8 bits a value: v is written as round(255 v), so what is read again 
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,8 +91,9 @@ def read_designs(path: Path, *, columns: Sequence[str] = ()) -> Read:
     """Read designs of any form.
 
     Args:
-        path: a folder of PNG or JPEG files; an .npz file with an array [B, ...] of the name `designs`, or with one array
-            only; or a table (FASTA, CSV, Parquet), whose column `sequence` or `design` holds text.
+        path: a folder of PNG or JPEG files; an .npz file with an array [B, ...] of the name `designs`, or with only one
+            array; or a table (FASTA, CSV, Parquet): of sequences, in a column `sequence` or `design`; of nothing but
+            numbers, a vector a row; or the designs.csv of a run.
         columns: of a table: one column of text, or several of numbers, which together are a vector.
 
     Raises:
@@ -132,22 +134,36 @@ def _read_table(path: Path, columns: Sequence[str]) -> Read:
     rows = read_rows(path)
     problems = [f"{rows.unit} {line} is left out: {reason}" for line, reason in rows.problems]
     names = rows.columns.get("id", [str(line) for line in rows.lines])
-    if len(columns) > 1:
-        cells = [rows.column(name, meant_for="a column of numbers", path=path) for name in columns]
-        vectors: list[Design] = []
-        kept = []
-        for name, line, row in zip(names, rows.lines, zip(*cells, strict=True), strict=True):
-            try:
-                vectors.append(np.array([float(cell) for cell in row], dtype=np.float64))
-                kept.append(name)
-            except ValueError as error:
-                problems.append(f"{rows.unit} {line} is left out: {error}")
-        if not vectors:
-            raise DataError(f"{path}: no row has a number in each of {', '.join(columns)}")
-        return Read(vectors, kept, problems)
-    # a file of sequences, or what a run has written
-    column = columns[0] if columns else "design" if {"rank", "design"} <= rows.columns.keys() else "sequence"
-    texts: list[Design] = list(rows.column(column, meant_for="sequences", path=path))
-    if not texts:
-        raise DataError(f"{path}: holds no sequences")
-    return Read(texts, names, problems)
+    if not columns:
+        columns = [name for name in ("sequence", "design") if name in rows.columns][:1]
+    if not columns and {"rank", "index"} <= rows.columns.keys() and path.with_suffix(".npz").exists():
+        return _read_stack(
+            path.with_suffix(".npz")
+        )  # what a run has written: its arrays lie beside the table
+    if not columns:
+        numbers = [
+            name for name, cells in rows.columns.items() if name != "id" and all(map(_is_number, cells))
+        ]
+        columns = numbers if len(numbers) == len(rows.columns) - ("id" in rows.columns) else ["sequence"]
+    if len(columns) == 1 and not all(map(_is_number, rows.columns.get(columns[0], [""]))):
+        texts: list[Design] = list(rows.column(columns[0], meant_for="sequences", path=path))
+        return Read(texts, names, problems)
+    cells = [rows.column(name, meant_for="a column of numbers", path=path) for name in columns]
+    kept: list[int] = []
+    for i, line in enumerate(rows.lines):
+        wrong = [name for name, column in zip(columns, cells, strict=True) if not _is_number(column[i])]
+        if wrong:
+            problems.append(f"{rows.unit} {line} is left out: {wrong[0]} is no number")
+        else:
+            kept.append(i)
+    if not kept:
+        raise DataError(f"{path}: no row has a number in each of {', '.join(columns)}")
+    vectors: list[Design] = [np.array([float(column[i]) for column in cells]) for i in kept]
+    return Read(vectors, [names[i] for i in kept], problems)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False

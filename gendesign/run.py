@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from gendesign.backbone import Backbone
-from gendesign.building import describe, whole
+from gendesign.building import describe, finite, whole
 from gendesign.design_set import DesignSet
 from gendesign.designs import Array
 from gendesign.determinism import generator
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import Unmasking
-from gendesign.errors import GendesignError, OutputError, UnsupportedError
+from gendesign.errors import ConfigError, OutputError, UnsupportedError
+from gendesign.forms import guess_form
 from gendesign.judging import judge_designs
+from gendesign.provenance import described, fingerprint, label, versions
 from gendesign.rewards.base import Reward
 from gendesign.steering.particles import Cost, Particles, Plan, make_plan
 from gendesign.steering.resampling import temperature_for
@@ -112,13 +110,14 @@ def design(
     """
     whole("num_designs", num_designs), whole("base_designs", base_designs, at_least=0)
     whole("seed", seed, at_least=0)
+    check_request(backbone, reward, heldout, ess_fraction=ess_fraction)
     backbone = with_unmasking(backbone, unmasking)
     fixed = read_template(template, backbone.codec)
     plan = make_plan(backbone, steps=steps, template=fixed, max_rows=max_rows)
     settings = {
-        "backbone": _described(backbone),
-        "reward": _described(reward),
-        "heldout": _described(heldout),
+        "backbone": described(backbone),
+        "reward": described(reward),
+        "heldout": described(heldout),
         "steering": describe(steering),
         "num_designs": num_designs,
         "steps": steps,
@@ -128,7 +127,7 @@ def design(
         "base_designs": base_designs,
         "ess_fraction": ess_fraction,
     }
-    store = Store.open(out, settings, weights=_fingerprint(backbone), resume=resume)
+    store = Store.open(out, settings, weights=fingerprint(backbone), resume=resume)
     start = time.perf_counter()
     rewards = _named(reward, heldout)
 
@@ -154,12 +153,12 @@ def design(
         "config": (config or settings) | {"steering": describe(steering)},
         "resolved": settings | {"steering": describe(steering)},
         "backbone": backbone.provenance.get("name", ""),
-        "rewards": {name: _label(r) for name, r in rewards.items()},
+        "rewards": {name: label(r) for name, r in rewards.items()},
         "steering": type(steering).__name__,
         "seed": seed,
         "steps": plan.steps,
         "unmasking": describe(getattr(backbone.process, "unmasking", None)),
-        "versions": _versions(),
+        "versions": versions(),
         "seconds_in_all": time.perf_counter() - start,
     }
     return replace(run, cost=run.cost + pilot, estimate=run.estimate + pilot_bound, provenance=provenance)
@@ -182,6 +181,31 @@ def estimate_cost(
     scored = Cost(reward_calls=num_designs + base_designs)
     pilot = steering.pilot_bound(plan) if _has_pilot(steering) else Cost()
     return steering.bound(num_designs, plan) + pilot + Unsteered().bound(base_designs, plan) + scored
+
+
+def check_request(
+    backbone: Backbone, reward: Reward | None, heldout: Reward | None, *, ess_fraction: float = 0.5
+) -> None:
+    """Refuse what cannot work, before anything is spent.
+
+    Raises:
+        ConfigError: `ess_fraction` is outside (0, 1).
+        UnsupportedError: a reward of sequences for a backbone of arrays.
+    """
+    if not 0 < finite("ess_fraction", ess_fraction) < 1:
+        raise ConfigError(f"ess_fraction must be between 0 and 1, got {ess_fraction:g}")
+    noise = generator(0, "probe", device=backbone.device)
+    rough = backbone.codec.decode(backbone.process.prior(1, backbone.codec.length, generator=noise))[0]
+    if isinstance(rough, str):
+        return  # a text of noise says nothing of what the backbone writes
+    many = guess_form([rough]).many
+    for role, one in (("reward", reward), ("heldout", heldout)):
+        reason = one.unreadable(rough) if one is not None else ""
+        if one is not None and reason:
+            raise UnsupportedError(
+                f"{one.label} cannot score the {many} of this backbone: {reason}; choose another with {role}=, "
+                f"or none with {role}=null"
+            )
 
 
 def with_unmasking(backbone: Backbone, unmasking: Unmasking | None) -> Backbone:
@@ -295,35 +319,3 @@ def _named(reward: Reward | None, heldout: Reward | None) -> dict[str, Reward]:
     if heldout is not None:
         named[heldout.label if heldout.label not in named else f"{heldout.label} (held out)"] = heldout
     return named
-
-
-def _described(value: Any) -> Any:
-    if value is None:
-        return None
-    try:
-        return describe(value)
-    except GendesignError:
-        return {"class_path": f"{type(value).__module__}.{type(value).__qualname__}"}
-
-
-def _label(reward: Reward) -> dict[str, str]:
-    return {
-        "unit": reward.unit,
-        "direction": reward.direction,
-        "source": reward.source,
-        "trained_on": reward.trained_on,
-    }
-
-
-def _fingerprint(backbone: Backbone) -> str:
-    """A digest of the weights, so that a run is not resumed with others."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(backbone.denoiser.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    names = ("gendesign", "torch", "numpy", "lightning")
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}

@@ -111,6 +111,45 @@ def _write(path: Path, content: bytes | Files) -> None:
         os.fsync(file.fileno())
 
 
+_RESUME = "add --resume if it holds this very run"
+
+
+def _not_empty(folder: Path, hint: str) -> OutputError:
+    return OutputError(
+        f"{folder} exists and is not empty: {hint}, or choose another folder (nothing was overwritten)"
+    )
+
+
+def _is_used(folder: Path) -> bool:
+    """Whether something is in the folder.
+
+    Raises:
+        OutputError: it is a file, or cannot be read.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"expected a folder at {folder}, got a file; choose another name")
+    try:
+        return folder.exists() and any(folder.iterdir())
+    except OSError as error:
+        raise OutputError(f"cannot read {folder}: {error.strerror or error}") from error
+
+
+def check_folder(folder: Path) -> None:
+    """Whether a new run could keep its designs there; nothing is left behind.
+
+    Raises:
+        OutputError: it could not.
+    """
+    if _is_used(folder):
+        raise _not_empty(folder, _RESUME)
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    try:
+        os.rmdir(tempfile.mkdtemp(dir=there, prefix=".gendesign."))
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"cannot write {folder}: {there}: {reason}; choose another folder") from error
+
+
 @dataclass(frozen=True)
 class Store:
     """Finished blocks on disk; without a folder, nothing is kept.
@@ -145,12 +184,7 @@ class Store:
             json.dumps([settings, weights], sort_keys=True, default=str).encode()
         ).hexdigest()
         manifest = folder / "blocks" / "run.json"
-        if folder.exists() and not folder.is_dir():
-            raise OutputError(f"expected a folder at {folder}, got a file; choose another name")
-        try:
-            used = folder.exists() and any(folder.iterdir())
-        except OSError as error:
-            raise OutputError(f"cannot read {folder}: {error.strerror or error}") from error
+        used = _is_used(folder)
         if resume and manifest.exists():
             try:
                 known = json.loads(manifest.read_text())["key"]
@@ -163,10 +197,7 @@ class Store:
                     f"{folder} holds a run with other settings or weights; resume with the same, or use another folder"
                 )
         elif used:
-            hint = "it holds no run to resume" if resume else "add --resume if it holds this very run"
-            raise OutputError(
-                f"{folder} exists and is not empty: {hint}, or choose another folder (nothing was overwritten)"
-            )
+            raise _not_empty(folder, "it holds no run to resume" if resume else _RESUME)
         # written with the first block, so that a run that fails before it leaves nothing behind
         text = json.dumps({"key": key, "settings": settings}, indent=2, default=str)
         return cls(folder, text)

@@ -1,7 +1,7 @@
 """Templates as words: what a user writes to fix some coordinates of the designs.
 
-A sequence is written letter by letter, `ACGT****`. Numbers are separated by commas, and rows of a sequence of vectors by
-semicolons: `0.3,*,2`. A star is free.
+A sequence is written letter by letter, `ACGT****`. Numbers are separated by commas, `0.3,*,2`, the rows of a
+sequence of vectors by semicolons. A star is free.
 """
 
 from __future__ import annotations

@@ -1,12 +1,9 @@
 """What each verb of the command line does: resolve the words, build, call the library, say where to look."""
 
 import argparse
-import csv
 import inspect
-import io
 import re
 import shlex
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,28 +15,29 @@ import torch
 
 from gendesign import tables
 from gendesign.backbone import Backbone
-from gendesign.loading import list_backbones, load_backbone
 from gendesign.building import build
 from gendesign.compose import GROUPS, OBJECTS, SETTINGS, compose, options, read_yaml, steering_methods
-from gendesign.design_set import write_text
-from gendesign.errors import ConfigError, DataError, OutputError, RewardError
+from gendesign.errors import ConfigError, RewardError
+from gendesign.loading import list_backbones, load_backbone
 from gendesign.report import write_report
 from gendesign.rewards.base import Reward
 from gendesign.rewards.catalog import build_reward, list_rewards, load_reward
-from gendesign.run import design, estimate_cost
-from gendesign.sequence_files import read_rows
+from gendesign.run import check_request, design, estimate_cost
 from gendesign.steering.sampler import Steering
+from gendesign.storage import check_folder
+from gendesign.templates import read_template
 from gendesign.terminal import RunProgress
 
 
-def _composed(arguments: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
+def composed(arguments: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
+    """The configuration that the words describe."""
     config, rest = None, list(words)
     if rest and "=" not in rest[0]:
         config, *rest = rest
     return compose(rest, config=config, config_dir=arguments.config_dir, trust=arguments.trust)
 
 
-def _device(name: str) -> str:
+def resolved_device(name: str) -> str:
     """Resolve `auto`; nothing below the command line picks a device."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -75,8 +73,8 @@ class _Job:
 
 
 def _job(arguments: argparse.Namespace) -> _Job:
-    config = _composed(arguments, arguments.words)
-    device = _device(config.get("device", "auto"))
+    config = composed(arguments, arguments.words)
+    device = resolved_device(config.get("device", "auto"))
     settings = {
         key: value for key, value in config.items() if key in SETTINGS and key not in ("out", "device")
     }
@@ -84,8 +82,8 @@ def _job(arguments: argparse.Namespace) -> _Job:
         settings.setdefault(key, value)
     resolved = {key: config.get(key) for key in GROUPS} | settings
     backbone = load_backbone(config["backbone"]["path"], device=device, trust=arguments.trust)
-    reward = _reward(config["reward"], device, arguments.trust)
-    heldout = _reward(config.get("heldout"), device, arguments.trust)
+    reward = named_reward(config["reward"], device, arguments.trust)
+    heldout = named_reward(config.get("heldout"), device, arguments.trust)
     steering = _steering(config["steering"], arguments.trust)
     settings |= {key: build(settings[key], trust=arguments.trust) for key in OBJECTS}
     parts = [
@@ -115,11 +113,12 @@ def _signature_defaults() -> dict[str, Any]:
     return {key: parameters[key].default for key in SETTINGS if key in parameters and key != "out"}
 
 
-def _reward(config: dict[str, Any] | None, device: str, trust: Sequence[str]) -> Reward | None:
+def named_reward(config: dict[str, Any] | None, device: str, trust: Sequence[str]) -> Reward | None:
+    """The reward of a configuration, under the name of the shipped file that it equals, if one does."""
     if config is None:
         return None
     if "path" in config:
-        return load_reward(config["path"], device=device, trust=trust)
+        return loadnamed_reward(config["path"], device=device, trust=trust)
     for name, file in options("reward").items():
         if read_yaml(file) == config:  # unchanged: it keeps its name, which reports look up
             return load_reward(name, device=device, trust=trust)
@@ -155,7 +154,7 @@ def design_verb(arguments: argparse.Namespace) -> None:
             f"{label}: median {_median(scores.values)}{compared}"
             + (f", {lost} without a score" if lost else "")
         )
-    print(f"{len(run)} designs: {job.out / 'designs.fasta'}, {job.out / 'designs.csv'}\nreport: {report}")
+    print(f"{len(run)} designs: {job.out / run.form.result}, {job.out / 'designs.csv'}\nreport: {report}")
     if run.guide is not None and not run.guide.ok.any():
         why = next((message for message in run.guide.message if message), "no reason given")
         raise RewardError(
@@ -171,13 +170,14 @@ def _median(values: Any) -> str:
 def check_verb(arguments: argparse.Namespace) -> None:
     """Build everything and try backbone and rewards on a few rough designs, so that what is broken breaks now."""
     job = _job(arguments)
+    check_request(job.backbone, job.reward, job.heldout, ess_fraction=job.settings["ess_fraction"])
     bound = {
         key: job.settings[key] for key in ("num_designs", "steps", "base_designs", "template", "unmasking")
     }
     cost = estimate_cost(job.backbone, job.steering, **bound)
     if getattr(job.steering, "alpha", None) != "auto":  # which is only known after a pilot
         job.steering(job.backbone, job.reward)
-    seed, template = job.settings["seed"], job.settings["template"]
+    seed, template = job.settings["seed"], read_template(job.settings["template"], job.backbone.codec)
     job.backbone.sample(2, steps=1, seed=seed, template=template)  # the first call is slower than any other
     start = time.perf_counter()
     probe = job.backbone.sample(PROBE, steps=2, seed=seed, template=template)
@@ -201,8 +201,8 @@ def check_verb(arguments: argparse.Namespace) -> None:
     print(f"steering: {type(job.steering).__name__}")
     print(f"cost: at most {cost.network_rows:,} network evaluations and {cost.reward_calls:,} reward calls")
     print(f"time: at most about {_duration(seconds)} on this machine, as busy as it is now")
-    used = job.out.exists() and (not job.out.is_dir() or any(job.out.iterdir()))
-    print(f"out: {job.out}" + (" exists: add --resume, or choose another" if used else ""))
+    print(f"out: {job.out}")
+    check_folder(job.out)
 
 
 def _duration(seconds: float) -> str:
@@ -210,43 +210,6 @@ def _duration(seconds: float) -> str:
         if seconds >= 1.5 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} seconds"
-
-
-def score_verb(arguments: argparse.Namespace) -> None:
-    """Score the sequences of a file; one row each, in the order of the file."""
-    for word in arguments.words:
-        if word.partition("=")[0].split(".")[0] not in ("reward", "device", "out"):
-            raise ConfigError(f"gendesign score takes reward=, its arguments, device= and out=; got {word!r}")
-    config = _composed(arguments, arguments.words)
-    path = Path(arguments.file)
-    rows = read_rows(path)
-    for line, reason in rows.problems[:5]:
-        print(f"warning: {path}, {rows.unit} {line} is left out: {reason}", file=sys.stderr)
-    designs = rows.column(arguments.column, meant_for="sequences", path=path)
-    if not designs:
-        raise DataError(f"{path}: holds no sequences")
-    out = Path(config["out"]) if config.get("out") else None
-    if out is not None and out.exists():
-        raise OutputError(f"{out} exists; choose another out=, nothing was overwritten")
-    reward = _reward(config["reward"], _device(config.get("device", "auto")), arguments.trust)
-    assert reward is not None
-    scores = reward(designs)
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    names = rows.columns.get("id", [str(line) for line in rows.lines])
-    writer.writerow(["id", "design", reward.label, f"{reward.label}_std", "status", "message"])
-    for i, text in enumerate(designs):
-        std = "" if scores.std is None or not scores.ok[i] else f"{scores.std[i]:.6g}"
-        value = f"{scores.values[i]:.6g}" if scores.ok[i] else ""
-        writer.writerow([names[i], text, value, std, scores.status[i], scores.message[i]])
-    if out is None:
-        print(table.getvalue(), end="")
-    else:
-        write_text(out, table.getvalue())
-    counts = ", ".join(f"{count} {status}" for status, count in scores.counts().items())
-    print(f"{len(designs)} sequences: {counts}" + (f"; {out}" if out else ""), file=sys.stderr)
-    if not scores.ok.any():
-        raise RewardError(f"{path}: no sequence could be scored ({scores.message[0]})")
 
 
 def list_verb(arguments: argparse.Namespace) -> None:

@@ -52,7 +52,7 @@ def test_subclasses_without_a_constructor_remember_their_arguments() -> None:
         "builtins.eval",
         "gendesign.building.importlib.import_module",
         "gendesign.run.design",
-        "gendesign.run.torch.load",
+        "gendesign.backbone.torch.load",
         "gendesign.codecs.DNACodec",  # of gendesign, but not of the kinds asked for
     ],
 )
