@@ -93,7 +93,7 @@ def _roles(run: "DesignSet", sets: list[Shown]) -> tuple[Role | None, Role | Non
         if name is None:
             roles.append(None)
             continue
-        alike = [other for other in units if units[other] == units[name]]
+        alike = [other for other in units if other == name or units[other] == units[name] != ""]
         decimals = decimals_for(np.concatenate([one.values(other) for one in sets for other in alike]))
         natural = None if run.reference is None else run.reference.reward_quantiles.get(name)
         roles.append(Role(name, role, units[name], decimals, natural))
@@ -108,8 +108,6 @@ def _missing(run: "DesignSet", guide: Role | None, heldout: Role | None, content
         said.append(
             f"None of the designs was scored by {guide.name}: the statuses in the list below say why."
         )
-    if guide is not None and heldout is None:
-        said.append("No held-out reward was given (heldout=...), so nothing independent checks the guide.")
     if run.base is None:
         said.append(
             "No unsteered designs were drawn (base_designs=...), so the effect of steering is not shown."
@@ -196,7 +194,7 @@ def _verdict(
     def pair(role: Role) -> tuple[Floats, Floats]:
         return (sets[0].values(role.name) if len(sets) == 2 else np.empty(0)), sets[-1].values(role.name)
 
-    same = heldout is not None and heldout.unit == guide.unit
+    same = heldout is not None and guide.compares_with(heldout)
     audited = None if heldout is None else pair(heldout)
     verdict = check_overoptimisation(pair(guide), audited, same_unit=same)
     typical, which = _typical(run, sets, words)
@@ -215,7 +213,7 @@ def _rewards(sets: list[Shown], roles: list[Role]) -> dict[str, Any]:
     """One panel and one block of a table a reward; rewards of one unit share an axis."""
     panels, blocks = [], []
     for role in roles:
-        alike = [other for other in roles if other.unit == role.unit]
+        alike = [other for other in roles if role.compares_with(other)]
         limits = _limits(
             [one.values(other.name) for one in sets for other in alike]
             + [other.natural[[1, 99]] for other in alike if other.natural is not None]
@@ -272,7 +270,7 @@ def _scatters(
         return panels
     if heldout is not None:
         pairs = [_both(one, one.values(guide.name), one.values(heldout.name)) for one in sets]
-        same = guide.unit == heldout.unit
+        same = guide.compares_with(heldout)
         axes = (wrapped(_axis("guide", guide)), wrapped(_axis("held-out", heldout)))
         if any(len(x.values) for x, _ in pairs):
             svg = figures.scatter_panel(

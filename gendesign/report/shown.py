@@ -94,6 +94,10 @@ class Role:
     decimals: int
     natural: Floats | None
 
+    def compares_with(self, other: "Role") -> bool:
+        """Whether values of the two are in one unit; what has none compares with nothing but itself."""
+        return self.name == other.name or self.unit == other.unit != ""
+
 
 def alphabet_of(run: "DesignSet") -> str:
     """The reference's alphabet; without one, the first known alphabet that the designs fit."""

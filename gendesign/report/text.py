@@ -79,7 +79,7 @@ def check_overoptimisation(
         told, or the held-out rise may be chance (95 % bootstrap interval of the difference of medians).
     """
     if heldout is None:
-        text = "No held-out reward was given, so nothing independent checks the guide's scores."
+        text = "No held-out reward was given (heldout=...), so nothing independent checks the guide's scores."
         return Verdict("caution", "Not audited", text)
     clean = [[values[np.isfinite(values)] for values in pair] for pair in (guide, heldout)]
     if any(len(values) == 0 for pair in clean for values in pair):

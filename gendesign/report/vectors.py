@@ -35,17 +35,17 @@ class Vectors(Content):
     def variables(self) -> dict[str, Any]:
         sets = [(one, stack(one.designs)) for one in self.sets if one.designs]
         names = self._names if sets else ()
-        panels = []
-        if sets and len(names) == 2 and sets[0][1].ndim == 2:
+        plane = None
+        if len(names) == 2 and not self._stepwise:
             pairs = [(one.series(values[:, 0]), one.series(values[:, 1])) for one, values in sets]
-            svg = figures.scatter_panel(
-                "plane", pairs, title=f"{names[1]} against {names[0]}", axes=(names[0], names[1])
-            )
-            panels.append(Markup(svg))
-        for i, name in enumerate(names[:MOST]):
-            panels.append(Markup(self._panel(i, name, [(one, values[..., i]) for one, values in sets])))
+            title = f"{names[1]} against {names[0]}"
+            plane = Markup(figures.scatter_panel("plane", pairs, title=title, axes=(names[0], names[1])))
+        columns = [
+            Markup(self._panel(i, name, [(one, values[..., i]) for one, values in sets]))
+            for i, name in enumerate(names[:MOST])
+        ]
         left_out = f"The first {MOST} of {len(names)} columns are shown." if len(names) > MOST else ""
-        return {"marginals": panels, "marginals_note": left_out, "stepwise": self._stepwise}
+        return {"plane": plane, "marginals": columns, "marginals_note": left_out, "stepwise": self._stepwise}
 
     @property
     def _stepwise(self) -> bool:
@@ -59,16 +59,28 @@ class Vectors(Content):
 
     def show(self, design: Design) -> Markup:
         values = np.asarray(design)
-        if values.ndim > 1:
-            return Markup("{} steps, in steps.csv").format(len(values))
+        names = self._names[:MOST]
+        shown = [path(values[:, i]) for i in range(len(names))] if values.ndim > 1 else values.tolist()
         cells = [
-            Markup("<span>{} <b>{}</b></span>").format(name, number(float(value)))
-            for name, value in list(zip(self._names, values, strict=True))[:MOST]
+            Markup("<span>{} <b>{}</b></span>").format(
+                name, number(value) if isinstance(value, float) else value
+            )
+            for name, value in zip(names, shown, strict=False)
         ]
-        return Markup("").join(cells) + (Markup("<span>…</span>") if len(values) > MOST else Markup(""))
+        return Markup("").join(cells) + ("…" if len(self._names) > MOST else "")
 
     def missing(self) -> list[str]:
         if self.run.nearest is None:
             said = self.words.natural
             return [f"The {said} are not on this machine, so the distance to the nearest one is not known."]
         return []
+
+
+def path(values: Floats, *, width: int = 120, height: int = 28) -> Markup:
+    """A column along the steps as a small line, from its lowest to its highest value."""
+    low, spread = float(values.min()), float(np.ptp(values)) or 1.0
+    x = np.linspace(1, width - 1, len(values))
+    y = (height - 2) * (1 - (values - low) / spread) + 1
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+    svg = '<svg class="path" viewBox="0 0 {} {}" role="img"><title>{} to {}</title><polyline points="{}"/></svg>'
+    return Markup(svg).format(width, height, number(low), number(float(values.max())), points)
