@@ -31,6 +31,8 @@ _HOME = {
     "Euler": "diffusion.solvers",
     "Heun": "diffusion.solvers",
     "PoissonFlow": "diffusion.poisson_flow",
+    "PoissonFlowPipeline": "diffusers_bridge",
+    "PoissonFlowScheduler": "diffusers_bridge",
     "Preconditioned": "models.preconditioning",
     "PosteriorMode": "steering.value",
     "PosteriorSamples": "steering.value",
@@ -47,22 +49,30 @@ _HOME = {
     "list_backbones": "loading",
     "list_rewards": "rewards",
     "load_backbone": "loading",
+    "load_diffusers": "diffusers_bridge",
     "load_reward": "rewards",
+    "save_diffusers": "diffusers_bridge",
     "write_report": "report",
 }
 
 __all__ = [
     "Ancestral", "Backbone", "BestOfN", "Cosine", "DNACodec", "DesignSet", "FirstHitting", "FunctionReward",
-    "GendesignError", "KTokens", "LogLinear", "MaskedDiffusion", "PoissonFlow", "PosteriorMode",
-    "PosteriorSamples", "ProteinCodec", "RNACodec", "Reward", "SVDD", "Scores", "SequenceCodec", "Status",
-    "Unsteered", "design", "estimate_cost", "list_backbones", "list_rewards", "load_backbone", "load_reward",
-    "write_report",
+    "GendesignError", "KTokens", "LogLinear", "MaskedDiffusion", "PoissonFlow", "PoissonFlowPipeline",
+    "PoissonFlowScheduler", "PosteriorMode", "PosteriorSamples", "ProteinCodec", "RNACodec", "Reward", "SVDD",
+    "Scores", "SequenceCodec", "Status", "Unsteered", "design", "estimate_cost", "list_backbones", "list_rewards",
+    "load_backbone", "load_diffusers", "load_reward", "save_diffusers", "write_report",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from gendesign.backbone import Backbone
     from gendesign.codecs import DNACodec, ProteinCodec, RNACodec, SequenceCodec
     from gendesign.design_set import DesignSet
+    from gendesign.diffusers_bridge import (
+        PoissonFlowPipeline,
+        PoissonFlowScheduler,
+        load_diffusers,
+        save_diffusers,
+    )
     from gendesign.diffusion.masked import MaskedDiffusion
     from gendesign.diffusion.poisson_flow import PoissonFlow
     from gendesign.diffusion.schedules import Cosine, LogLinear
