@@ -20,23 +20,42 @@ from gendesign.pretrained import CONFIG, find_pretrained, list_pretrained, load_
 SHIPPED = Path(__file__).parent / "models" / "pretrained"
 KINDS = (Codec, Process, Schedule, Unmasking, Denoiser, VectorNetwork)
 """What the config of a backbone may name."""
+PIPELINE = "diffusers:"
+"""Before the folder or hub id of a pipeline of diffusers."""
 
 
 def load_backbone(
-    name_or_path: str | Path, *, device: torch.device | str = "cpu", trust: Sequence[str] = ()
+    name_or_path: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    trust: Sequence[str] = (),
+    prompt: str | None = None,
+    guidance_scale: float | None = None,
 ) -> Backbone:
     """Load a backbone for use: in evaluation mode, without gradients.
 
     Args:
         name_or_path: a shipped name (see `list_backbones`), a local folder, or the id of a repository on
-            the Hugging Face hub.
+            the Hugging Face hub; "diffusers:" before a folder or id reads a pipeline of diffusers.
         device: where to put it.
         trust: top-level packages, besides gendesign, whose classes its config may name.
+        prompt: what a text-to-image pipeline is to draw; see `gendesign.load_diffusers` for more of its settings.
+        guidance_scale: of its classifier-free guidance; None: the pipeline's usual.
 
     Raises:
         CheckpointError: there is none, it is damaged, or its parts do not fit each other.
         TrustError: its config names code that is not trusted.
+        ConfigError: a prompt for a backbone that takes none.
     """
+    if str(name_or_path).startswith(PIPELINE):
+        from gendesign.diffusers_bridge import load_diffusers
+
+        scale = {} if guidance_scale is None else {"guidance_scale": guidance_scale}
+        return load_diffusers(str(name_or_path), device=device, prompt=prompt, **scale)
+    if prompt is not None or guidance_scale is not None:
+        raise ConfigError(
+            f"{name_or_path}: takes no prompt; text-to-image pipelines do (diffusers:FOLDER_OR_ID)"
+        )
     folder = find_pretrained(str(name_or_path), SHIPPED, noun="backbone")
     config, weights = read_pretrained(folder)
     if config.get("kind") != "backbone":
