@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gendesign.building import Configurable, whole
@@ -123,6 +123,10 @@ class SequenceCodec(Codec):
         letters = self.alphabet + ("-" if self.variable else "") + FREE
         texts = ["".join([letters[i] for i in row]) for row in x.tolist()]
         return [text.rstrip("-") for text in texts] if self.variable else texts
+
+    def relax(self, x: Float[Tensor, "B L V"]) -> Float[Tensor, "B L K"]:
+        """Probabilities of the K tokens; MASK's, where they come with one, is left out."""
+        return x[..., : self.vocab_size]
 
     def reason_invalid(self, design: Any) -> str:
         if not isinstance(design, str):

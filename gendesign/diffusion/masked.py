@@ -247,29 +247,48 @@ class MaskedDiffusion(Process):
         """
         return torch.linspace(1.0, end, whole("steps", steps) + 1, dtype=torch.float64)
 
+    def soft(self, x: Int[Tensor, "B L"]) -> Float[Tensor, "B L V"]:
+        """One-hots over the K tokens and MASK."""
+        return one_hot(x, self.vocab_size + 1, torch.float64)
+
+    def hard(self, x: Float[Tensor, "B L V"]) -> Int[Tensor, "B L"]:
+        return x.argmax(-1)
+
+    def step_noise(self, x: Tensor, *, generator: Generator) -> Float[Tensor, "B L V"]:
+        """Uniforms, whose double logarithm is Gumbel noise."""
+        shape = (*x.shape[:2], self.vocab_size + 1)
+        u = torch.rand(shape, dtype=torch.float64, device=x.device, generator=generator)
+        return u.clamp(min=torch.finfo(u.dtype).tiny)
+
     def event_time(
         self,
-        x: Int[Tensor, "B L"],
+        x: Int[Tensor, "B L"] | Float[Tensor, "B L V"],
         t: Float[Tensor, " B"] | None,
         step: int,
         times: Float[Tensor, " E"],
         *,
         generator: Generator,
     ) -> Float[Tensor, " B"]:
-        return self.unmasking.event_time(
-            x == self.mask_id, t, step, times, self.schedule, generator=generator
-        )
+        ids = self.hard(x) if x.is_floating_point() else x
+        masked = ids == self.mask_id
+        return self.unmasking.event_time(masked, t, step, times, self.schedule, generator=generator)
 
     def predict(
         self,
         denoiser: Network,
-        x_t: Int[Tensor, "B L"],
+        x_t: Int[Tensor, "B L"] | Float[Tensor, "B L V"],
         t: Float[Tensor, " B"],
         cond: Any = None,
         mask: Bool[Tensor, "B L"] | None = None,
         template: Tensor | None = None,
     ) -> TokenPrediction:
-        """Clean token probabilities; a row with no masked token is known and costs no network row."""
+        """Clean token probabilities; a row with no masked token is known and costs no network row.
+
+        On relaxed states they are the network's own at every position: there the transition copies what is unmasked.
+        """
+        if x_t.is_floating_point():
+            logits = denoiser(x_t, t.to(torch.get_default_dtype()), cond, mask)
+            return TokenPrediction(logits[..., : self.vocab_size].double().log_softmax(-1), rows=len(x_t))
         masked = x_t == self.mask_id
         known = x_t.clamp(max=self.vocab_size - 1)
         log_probs = one_hot(known, self.vocab_size, torch.float64).log()
@@ -288,7 +307,7 @@ class MaskedDiffusion(Process):
     def transition(
         self,
         prediction: TokenPrediction,
-        x_t: Int[Tensor, "B L"],
+        x_t: Int[Tensor, "B L"] | Float[Tensor, "B L V"],
         t: Float[Tensor, " B"],
         s: Float[Tensor, " B"],
     ) -> Transition:

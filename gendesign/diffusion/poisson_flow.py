@@ -278,6 +278,12 @@ class PoissonFlow(Process):
             prediction.mask,
         )
 
+    def step_noise(self, x: Float[Tensor, "B N"], *, generator: Generator) -> Float[Tensor, "B N"]:
+        """Standard Student-t of D + N degrees of freedom."""
+        z = torch.randn(x.shape, dtype=torch.float64, device=x.device, generator=generator)
+        dof = self.aug_dim + x.shape[-1]
+        return student_scale(len(x), dof, device=x.device, generator=generator)[:, None] * z
+
     def log_likelihood(
         self,
         denoiser: Network,

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from gendesign.building import Configurable
+from gendesign.errors import UnsupportedError
 
 
 @runtime_checkable
@@ -167,6 +168,22 @@ class Process(Configurable, ABC):
         self, prediction: Any, x_t: Tensor, t: Float[Tensor, " B"], s: Float[Tensor, " B"]
     ) -> Transition:
         """The reverse step from time t to time s < t of each state."""
+
+    def soft(self, x: Tensor) -> Tensor:
+        """States in the form that a gradient passes through: one-hots of tokens, numbers as they are."""
+        return x
+
+    def hard(self, x: Tensor) -> Tensor:
+        """The states that relaxed ones stand for: the most probable tokens, numbers as they are."""
+        return x
+
+    def step_noise(self, x: Tensor, *, generator: Generator) -> Tensor:
+        """The noise of one `Transition.rsample` from these states, to be drawn before the transition is known.
+
+        Raises:
+            UnsupportedError: this process has no reparametrised steps.
+        """
+        raise UnsupportedError(f"{type(self).__name__} has no reparametrised steps; it cannot be fine-tuned")
 
     @abstractmethod
     def evaluate(

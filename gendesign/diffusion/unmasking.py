@@ -151,7 +151,7 @@ class FirstHitting(KTokens):
 
 
 @dataclass(frozen=True)
-class _TokenTransition(Transition):
+class TokenTransition(Transition):
     """What both transitions share: token laws, and the state they start from.
 
     Attributes:
@@ -168,6 +168,21 @@ class _TokenTransition(Transition):
             return self.x_t.argmax(-1) == self.log_probs.shape[-1]
         return self.x_t == self.log_probs.shape[-1]
 
+    @property
+    def mask_weight(self) -> Float[Tensor, "B L"]:
+        """How much of each position is MASK: 0 or 1, or between on relaxed states."""
+        return self.x_t[..., -1] if self.x_t.is_floating_point() else self.masked.to(self.log_probs)
+
+    @property
+    @abstractmethod
+    def reveal(self) -> Float[Tensor, " B"]:
+        """The chance of each masked token to be revealed in this step."""
+
+    def kl(self, other: Transition) -> Float[Tensor, " B"]:
+        """KL(self || other) in nats; on relaxed states positions count in proportion to their MASK."""
+        assert isinstance(other, TokenTransition)
+        return self.reveal * (self.mask_weight * self._token_kl(other)).sum(-1)
+
     def _state(self) -> Float[Tensor, "B L V"]:
         if self.x_t.is_floating_point():
             return self.x_t
@@ -180,11 +195,12 @@ class _TokenTransition(Transition):
         clean = x_s.clamp(max=self.log_probs.shape[-1] - 1)
         return self.log_probs.gather(-1, clean[..., None]).squeeze(-1)
 
-    def _token_kl(self, other: _TokenTransition) -> Float[Tensor, "B L"]:
-        """KL of the clean token laws, 0 at known positions."""
-        p = self.log_probs.exp()
-        kl = torch.where(p > 0, p * (self.log_probs - other.log_probs), 0.0).sum(-1)
-        return torch.where(self.masked, kl, 0.0)
+    def _token_kl(self, other: TokenTransition) -> Float[Tensor, "B L"]:
+        """KL of the clean token laws."""
+        possible = self.log_probs > -torch.inf
+        # known tokens are certain in both laws: a difference of two infinities, which must not reach the gradient
+        ratio = torch.where(possible, self.log_probs, 0.0) - torch.where(possible, other.log_probs, 0.0)
+        return torch.where(possible, self.log_probs.exp() * ratio, 0.0).sum(-1)
 
     def _relax(
         self, log_q: Float[Tensor, "B L V"], *, temperature: float, noise: Float[Tensor, "B L V"]
@@ -203,7 +219,7 @@ class _TokenTransition(Transition):
 
 
 @dataclass(frozen=True)
-class FactorisedTransition(_TokenTransition):
+class FactorisedTransition(TokenTransition):
     """A masked token stays masked with probability `stay`, else becomes v with probability p_v.
 
     Attributes:
@@ -237,13 +253,13 @@ class FactorisedTransition(_TokenTransition):
         copied = torch.where(x_s == self._ids(), 0.0, -torch.inf)
         return torch.where(self.masked, jump, copied).sum(-1)
 
-    def kl(self, other: Transition) -> Float[Tensor, " B"]:
-        assert isinstance(other, FactorisedTransition)
-        return (1 - self.stay) * self._token_kl(other).sum(-1)
+    @property
+    def reveal(self) -> Float[Tensor, " B"]:
+        return 1 - self.stay
 
 
 @dataclass(frozen=True)
-class UniformOrderTransition(_TokenTransition):
+class UniformOrderTransition(TokenTransition):
     """k masked positions, chosen uniformly, are revealed with their token laws.
 
     Attributes:
@@ -287,10 +303,10 @@ class UniformOrderTransition(_TokenTransition):
         possible = copied & (revealed.sum(-1) == count)
         return torch.where(possible, tokens + order.to(tokens), -torch.inf)
 
-    def kl(self, other: Transition) -> Float[Tensor, " B"]:
-        assert isinstance(other, UniformOrderTransition)
+    @property
+    def reveal(self) -> Float[Tensor, " B"]:
         left, count = self._count()
-        return count / left.clamp(min=1) * self._token_kl(other).sum(-1)
+        return count / left.clamp(min=1).double()
 
 
 def categorical(log_probs: Float[Tensor, "B L K"], num: int, *, generator: Generator) -> Int[Tensor, "M B L"]:
