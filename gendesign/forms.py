@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +106,7 @@ class Vector(Form):
         """All designs in the order of designs.csv, to the last bit."""
         return {self.result: encode_npz(designs=stack(designs), columns=self._column_names(designs))}
 
-    def _column_names(self, designs: Sequence[Design]) -> NDArray[np.str_]:
+    def _column_names(self, designs: Sequence[Design]) -> NDArray[Any]:
         return np.array(self.names(np.shape(designs[0])[-1]) if len(designs) else self.columns, dtype=np.str_)
 
 
