@@ -114,8 +114,9 @@ def main() -> None:
         return math.sqrt(max(0.0, energy_distance(x.numpy(), fresh.numpy())))
 
     law = GaussianMixture(torch.tensor([[-1.0, 0.0], [1.0, 1.0]]), torch.tensor([0.2, 0.4]), math.inf)
-    two = [law.sample(arguments.num_mixture, generator=Generator().manual_seed(i)).numpy() for i in (1, 2)]
-    mixture_floor = math.sqrt(max(0.0, energy_distance(*two)))
+    draws = [law.sample(arguments.num_mixture, generator=Generator().manual_seed(i)).numpy() for i in range(9)]
+    pairs = [abs(energy_distance(draws[0], other)) for other in draws[1:]]
+    mixture_floor = math.sqrt(sum(pairs) / len(pairs))
     floor = float((LAW * (1 - LAW) / (2 * math.pi * num)).sqrt().sum())
     half = torch.tensor([0.3, 0.7], dtype=torch.float64)
     low = float((half * (1 - half) / (2 * math.pi * num)).sqrt().sum())

@@ -108,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GendesignError as error:
         return _fail(error, " ".join(str(error).split()), 2, debug)
     except KeyboardInterrupt as error:
-        return _fail(error, "interrupted; what was finished is on disk, and --resume continues", 130, debug)
+        again = "the same command continues from its last checkpoint" if words[:1] == ["fit"] else "--resume continues"
+        return _fail(error, f"interrupted; what was finished is on disk, and {again}", 130, debug)
     except BrokenPipeError:  # `gendesign list | head`
         _forget_output()
         return 0

@@ -108,8 +108,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         GendesignError: anything that the user can mend.
     """
-    # Lightning warns where both the arguments given here and those of the process exist; here they are the same.
-    warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
+    _quieten()
     try:
         TrainingCLI(
             LightningModule,
@@ -126,7 +125,26 @@ def main(argv: Sequence[str]) -> int:
         if cause is None:
             raise
         raise cause from error
+    except SystemExit as error:  # Lightning shuts down in order on Ctrl-C, and then exits
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
     return 0
+
+
+def _quieten() -> None:
+    """Keep what Lightning says of itself from hiding what it says of the run."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        # both the arguments given here and those of the process exist; here they are the same
+        "LightningCLI's args parameter is intended",
+        # a first run, whose config says `ckpt_path: last`, has no checkpoint yet
+        r".*ckpt_path=.last.. is set, but there is no last checkpoint",
+        r".*isinstance\(treespec, LeafSpec\)",
+        ".*does not have many workers",
+    ):
+        warnings.filterwarnings("ignore", message=message)
 
 
 if __name__ == "__main__":
