@@ -151,6 +151,22 @@ def test_training_learns_exports_and_repeats(tmp_path: Path) -> None:
         assert torch.equal(a, b)
 
 
+def test_rows_that_fill_up_batches_count_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, logged = classifier(), {}
+    monkeypatch.setattr(made, "log", lambda name, value, **_: logged.update({name: float(value)}))
+    x = 2 * IMAGES.flatten(1).float() - 1
+    labels = ensemble(made(IMAGES)).argmax(1)
+    wrong = torch.where(torch.arange(4) < 3, labels, (labels + 1) % 3)
+    batch = {"x": x, "targets": wrong[:, None].float(), "weight": torch.tensor([1.0, 1.0, 1.0, 0.0])}
+    with torch.no_grad():
+        made.validation_step(batch, 0)
+        made.on_validation_epoch_end()
+        assert logged["val_accuracy"] == 1
+        made.validation_step(batch | {"weight": torch.ones(4)}, 0)
+        made.on_validation_epoch_end()
+    assert logged["val_accuracy"] == 0.75
+
+
 # Loading --------------------------------------------------------------------------------------------------------
 
 
@@ -208,6 +224,15 @@ def test_relaxed_is_the_score_of_decoded_designs_and_its_gradient_that_of_finite
     assert torch.autograd.gradcheck(
         lambda y: reward.relaxed_moments(y)[1], (IMAGES[:1].clone().requires_grad_(),)
     )
+
+
+def test_members_that_agree_have_a_finite_gradient(tmp_path: Path) -> None:
+    classifier(members=1).save_pretrained(tmp_path / "one")
+    reward = ImageClass(str(tmp_path / "one"), target="cross")
+    x = IMAGES.clone().requires_grad_()
+    value, std = reward.relaxed_moments(x)
+    (value + std).sum().backward()
+    assert x.grad is not None and bool(x.grad.isfinite().all()) and float(std.detach().max()) < 1e-5
 
 
 def test_it_composes(folder: Path) -> None:
