@@ -154,8 +154,11 @@ def load_diffusers(
     if not isinstance(source, DiffusionPipeline) and is_poisson_flow(source):
         ours = read_pipeline(source, dtype=_dtype(dtype))
     if ours is not None:
+        if prompt is not None:
+            raise ConfigError(f"{type(ours).__name__} takes no prompt; leave it out")
         saved = ours.backbone()
-        saved.provenance = {"name": f"{PREFIX}{ours.name_or_path}", "training": {}}
+        name = type(ours).__name__ if source is ours else f"{PREFIX}{source}"
+        saved.provenance = {"name": name, "training": {}}
         return saved.to(device).eval().requires_grad_(False)
     backbone = DiffusersBackbone(
         source,

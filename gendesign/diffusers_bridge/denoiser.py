@@ -114,7 +114,7 @@ class PipelineDenoiser(Denoiser):
         if t is None or cond is not None or mask is not None:
             raise UnsupportedError(
                 "a network of diffusers takes noisy designs and their noise levels, no cond and no mask; "
-                "give a text as load_backbone(..., prompt=...)"
+                "give a text as load_diffusers(..., prompt='...')"
             )
         sigma = t.double()
         size = max(1, self.max_rows // self.rows_per_design)

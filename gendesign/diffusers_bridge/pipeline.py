@@ -28,6 +28,7 @@ from diffusers import (
 )
 from diffusers.configuration_utils import register_to_config
 from diffusers.utils import is_accelerate_available
+from huggingface_hub import snapshot_download
 from torch import Generator
 
 from gendesign.array_codecs import ImageCodec
@@ -43,6 +44,8 @@ from gendesign.models.unet2d import UNet2DNetwork
 from gendesign.pretrained import CARD
 
 INDEX = "model_index.json"
+_FILES = ["*.json", "*.safetensors", "README.md"]
+_PLACE = ("revision", "token", "cache_dir", "local_files_only", "force_download")
 
 
 class NetworkModel(ModelMixin, ConfigMixin):
@@ -76,10 +79,24 @@ class PoissonFlowPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> PoissonFlowPipeline:
-        """Load a folder that `save_diffusers` wrote, or a hub id; from safetensors only, unless told otherwise."""
-        kwargs.setdefault("use_safetensors", True)
+        """Load what `save_diffusers` wrote, from safetensors only.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or a hub id.
+            kwargs: as `DiffusionPipeline.from_pretrained` takes them.
+        """
+        source = pretrained_model_name_or_path
+        if not Path(source).is_dir():
+            # diffusers' own download refuses a repository that names a scheduler of another package
+            place = {key: kwargs.pop(key) for key in _PLACE if key in kwargs}
+            source = snapshot_download(str(source), allow_patterns=_FILES, **place)
+        kwargs["use_safetensors"] = True
         kwargs.setdefault("low_cpu_mem_usage", is_accelerate_available())  # diffusers warns where it is not
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        pipeline: PoissonFlowPipeline = super().from_pretrained(source, **kwargs)
+        for tensor in (*pipeline.unet.parameters(), *pipeline.unet.buffers()):
+            # mapped from a file they lie anywhere in memory, and a convolution rounds by where: at home they do not
+            tensor.data = tensor.data.clone()
+        return pipeline
 
     @classmethod
     def of(cls, backbone: Backbone, *, solver: str = "transition") -> PoissonFlowPipeline:

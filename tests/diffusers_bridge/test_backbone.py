@@ -36,6 +36,13 @@ def test_a_folder_is_a_backbone_and_a_seed_gives_its_images(folder: Path) -> Non
     np.testing.assert_allclose(first, few, atol=1e-5)
 
 
+def test_half_precision_networks_draw_much_the_same(folder: Path) -> None:
+    full = load_diffusers(folder).sample(2, steps=4, seed=1, solver=Heun())
+    half = load_diffusers(folder, dtype="bfloat16")
+    assert next(half.parameters()).dtype == torch.bfloat16
+    np.testing.assert_allclose(half.sample(2, steps=4, seed=1, solver=Heun()), full, atol=0.05)
+
+
 def test_it_says_what_it_is_in_a_configuration(folder: Path) -> None:
     backbone = load_diffusers(str(folder), clip=1.0)
     config = describe(backbone)
@@ -82,7 +89,7 @@ def test_steering_toward_brightness(make_unet: Any, scheduler: Any) -> None:
 
 def test_a_whole_run_is_judged_and_reported(folder: Path, tmp_path: Path) -> None:
     run = gd.design(
-        load_diffusers(folder),
+        gd.load_backbone(f"diffusers:{folder}"),
         Brightness(),
         gd.SVDD(candidates=2, alpha=0.01),
         num_designs=2,

@@ -10,6 +10,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from diffusers.pipelines.pipeline_loading_utils import _get_custom_components_and_folders
 
 import gendesign as gd
 from gendesign.array_codecs import ImageCodec, VectorCodec
@@ -59,8 +60,9 @@ def test_a_saved_backbone_samples_the_same(
     backbone = image_backbone(aug_dim)
     save_diffusers(backbone, tmp_path / "saved", solver=solver)
     pipeline = PoissonFlowPipeline.from_pretrained(tmp_path / "saved")
-    drawn = pipeline(3, generator=seeded(7), num_inference_steps=4, output_type="design").images
-    np.testing.assert_array_equal(drawn, backbone.sample(3, steps=4, seed=7, solver=own))
+    for num in (1, 3):  # to the bit: convolutions of one image and of several round differently
+        drawn = pipeline(num, generator=seeded(7), num_inference_steps=4, output_type="design").images
+        np.testing.assert_array_equal(drawn, backbone.sample(num, steps=4, seed=7, solver=own))
 
 
 def test_more_than_a_block_and_every_form_of_output() -> None:
@@ -134,12 +136,42 @@ def test_diffusers_wants_our_module_imported_first(tmp_path: Path, monkeypatch: 
         diffusers.DiffusionPipeline.from_pretrained(tmp_path / "saved", low_cpu_mem_usage=False)
 
 
+def test_a_hub_id_is_fetched_by_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """diffusers 0.42 downloads no repository that names a foreign module; from a local copy of it, it loads."""
+    backbone = image_backbone()
+    save_diffusers(backbone, tmp_path / "saved")
+    index = json.loads((tmp_path / "saved/model_index.json").read_text())
+    with pytest.raises(ValueError, match="is not a module in 'diffusers/pipelines'"):
+        _get_custom_components_and_folders("me/digits", index, ["scheduler/scheduler_config.json"], [])
+
+    asked: list[Any] = []
+
+    def download(repository: str, **options: Any) -> str:
+        asked.append((repository, options))
+        return str(tmp_path / "saved")
+
+    monkeypatch.setattr("gendesign.diffusers_bridge.pipeline.snapshot_download", download)
+    pipeline = PoissonFlowPipeline.from_pretrained("me/digits", revision="v1")
+    ((repository, options),) = asked
+    assert repository == "me/digits" and options["revision"] == "v1"
+    assert not any(name.endswith((".bin", ".py")) for name in options["allow_patterns"])
+    drawn = pipeline(1, generator=seeded(0), num_inference_steps=2, output_type="design").images
+    np.testing.assert_array_equal(drawn, backbone.sample(1, steps=2))
+    # the same by the name of a backbone
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "load_config", lambda *_, **__: index)
+    again = load_diffusers("diffusers:me/digits")
+    np.testing.assert_array_equal(again.sample(1, steps=2), drawn)
+    assert again.provenance["name"] == "diffusers:me/digits"
+
+
 def test_a_saved_folder_is_a_backbone_again(tmp_path: Path) -> None:
     backbone = image_backbone(4.0)
     save_diffusers(backbone, tmp_path / "saved")
     again = load_diffusers(f"diffusers:{tmp_path / 'saved'}")
     assert type(again) is Backbone and not any(p.requires_grad for p in again.parameters())
     np.testing.assert_array_equal(again.sample(2, steps=3), backbone.sample(2, steps=3))
+    with pytest.raises(ConfigError, match="PoissonFlowPipeline takes no prompt"):
+        load_diffusers(tmp_path / "saved", prompt="a cat")
     again.save_pretrained(tmp_path / "ours")
     np.testing.assert_array_equal(
         gd.load_backbone(tmp_path / "ours").sample(2, steps=3), backbone.sample(2, steps=3)

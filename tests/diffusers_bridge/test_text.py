@@ -103,7 +103,7 @@ def steered(backbone: Any, steering: Steering) -> np.ndarray:
 
 def test_a_saved_pipeline_draws_what_its_prompt_says(pipeline: Any, tmp_path: Path) -> None:
     pipeline.save_pretrained(tmp_path / "sd")
-    backbone = load_diffusers(tmp_path / "sd", prompt="a cat", guidance_scale=3.0)
+    backbone = gd.load_backbone(f"diffusers:{tmp_path / 'sd'}", prompt="a cat", guidance_scale=3.0)
     assert isinstance(backbone.codec, LatentCodec) and backbone.codec.length == 4 * 4 * 4
     images = backbone.sample(2, steps=3, seed=1)
     assert images[0].shape == (8, 8, 3) and images[0].min() >= 0 and images[0].max() <= 1
@@ -112,6 +112,8 @@ def test_a_saved_pipeline_draws_what_its_prompt_says(pipeline: Any, tmp_path: Pa
     assert not np.array_equal(images, other.sample(2, steps=3, seed=1))
     negative = load_diffusers(tmp_path / "sd", prompt="a cat", negative_prompt="dog", guidance_scale=3.0)
     assert not np.array_equal(images, negative.sample(2, steps=3, seed=1))
+    half = load_diffusers(tmp_path / "sd", prompt="a cat", guidance_scale=3.0, dtype="bfloat16")
+    np.testing.assert_allclose(half.sample(2, steps=3, seed=1), images, atol=0.1)
     assert load_diffusers(tmp_path / "sd", prompt="a", size=(16, 8)).sample(1, steps=1)[0].shape == (16, 8, 3)
 
 
