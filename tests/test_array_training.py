@@ -120,8 +120,8 @@ def test_the_digits_train(tmp_path: Path) -> None:
     module = backbone(network, ImageCodec(8, 8), aug_dim=math.inf, sigma_data=0.75)
     data = ImageDataModule("digits", ImageCodec(8, 8), batch_size=32)
     before = val_loss(module, data)
-    fit(module, data, tmp_path, steps=20)
+    fit(module, data, tmp_path, steps=30)
     loaded = load_backbone(tmp_path / "pretrained")
-    assert val_loss(loaded, data) < 0.85 * before
+    assert val_loss(loaded, data) < 0.9 * before
     images = loaded.sample(2, steps=3)
     assert all(image.shape == (8, 8) and 0 <= image.min() and image.max() <= 1 for image in images)

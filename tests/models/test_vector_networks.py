@@ -49,7 +49,7 @@ def test_the_noise_is_read_and_its_answer_varies_smoothly(kind: str) -> None:
     """Noise levels within a hundredth of each other get neighbouring answers; distant ones differ."""
     torch.manual_seed(1)
     network, x = make(kind, live=False), torch.randn(1, 12)
-    for name, parameter in network.named_parameters():
+    for parameter in network.parameters():
         if parameter.detach().abs().sum() == 0:
             torch.nn.init.normal_(parameter, std=0.1)
     noise = torch.tensor([-1.0, -0.998, 0.5])
