@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gendesign.array_codecs import ImageCodec, VectorCodec, VectorSequenceCodec
-from gendesign.design_files import encode_npz, encode_png
 from gendesign.codecs import Codec, SequenceCodec
+from gendesign.design_files import encode_npz, encode_png
 from gendesign.designs import Array, Design
 
 Files = Mapping[str, "bytes | Files"]
