@@ -172,6 +172,9 @@ def test_pickles_and_code_are_never_read(folder: Path, make_unet: Any, tmp_path:
     assert (pickled / "unet/diffusion_pytorch_model.bin").is_file()
     with pytest.raises(CheckpointError, match=r"diffusion_pytorch_model\.bin may be a pickle"):
         load_diffusers(pickled)
+    (pickled / "unet/other.safetensors").write_bytes(b"")  # a decoy: the weights are a pickle still
+    with pytest.raises(CheckpointError, match="cannot be read as a pipeline"):
+        load_diffusers(pickled)
 
     mark = tmp_path / "ran"
     code = f"open({str(mark)!r}, 'w')\n"
