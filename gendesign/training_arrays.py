@@ -65,7 +65,7 @@ def training_arrays(backbone: Backbone) -> Array | None:
                 return None
             _read.clear()
             _read[key] = data.designs[rows]
-        except (GendesignError, TypeError, ValueError, OSError) as error:
+        except (GendesignError, KeyError, TypeError, ValueError, OSError) as error:
             log.debug("training designs cannot be read: %s", error)
             return None
     return _read[key]

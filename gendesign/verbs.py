@@ -118,7 +118,7 @@ def named_reward(config: dict[str, Any] | None, device: str, trust: Sequence[str
     if config is None:
         return None
     if "path" in config:
-        return loadnamed_reward(config["path"], device=device, trust=trust)
+        return load_reward(config["path"], device=device, trust=trust)
     for name, file in options("reward").items():
         if read_yaml(file) == config:  # unchanged: it keeps its name, which reports look up
             return load_reward(name, device=device, trust=trust)

@@ -287,6 +287,12 @@ def test_score_a_file(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "exists" in fails(capsys, *table)
 
 
+def test_score_with_a_saved_reward(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(__file__).parent.parent / "rewards/pretrained/dna-expression"
+    (work / "s.csv").write_text("sequence\n" + "ACGT" * 20 + "\n")
+    assert "heads complex, defined" in fails(capsys, "score", "s.csv", f"reward={folder}", "device=cpu")
+
+
 def test_score_keeps_statuses_in_their_rows(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (work / "s.csv").write_text("sequence\nACGT\nACGN\nGGGG\n")
     (work / "gc.yaml").write_text("class_path: gendesign.rewards.dna.GCContent\n")

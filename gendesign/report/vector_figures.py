@@ -54,8 +54,14 @@ def path_panel(name: str, series: Sequence[tuple[Series, Floats]], *, title: str
             low, middle, high = np.quantile(values, [0.05, 0.5, 0.95], axis=0)
             step, colour = np.arange(len(middle)), PALETTE[one.colour]
             ax.fill_between(step, low, high, color=colour, alpha=0.18, linewidth=0)
-            dashes = {} if one.filled else {"dashes": (4.0, 2.0)}
-            ax.plot(step, middle, color=colour, linewidth=2.0, label=one.label, **dashes)
+            ax.plot(
+                step,
+                middle,
+                color=colour,
+                linewidth=2.0,
+                label=one.label,
+                linestyle="-" if one.filled else "--",
+            )
         ax.set_xlabel("step")
         ax.set_ylabel(title)
         key(ax)
