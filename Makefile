@@ -1,6 +1,8 @@
 # make design   64 promoters from a fresh clone: sets up .venv, runs, says where to look
 # make test     the same set-up with the developer's tools, then every check
 # make science  the slow tests
+# make train-NAME   trains configs/train/NAME.yaml (toy_2d, image_digits, image_digits_edm, image_folder, table, ...)
+#                   with more arguments in ARGS: make train-image_folder ARGS='--data.path pictures/'
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help design test lint types layers pytest science clean
@@ -18,7 +20,7 @@ PIP := $(PY) -m pip --disable-pip-version-check -qq install --no-compile -c cons
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 help:
-	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+	@sed -n 's/^# \(make .*\)/\1/p; s/^# \( .*\)/\1/p' Makefile
 
 $(VENV)/.created:
 	@test -n "$(PYTHON)" || { echo "gendesign needs Python 3.11 or newer (with venv); python3 here is: $$(python3 --version 2>&1). Install one, or: make PYTHON=/path/to/python3.12" >&2; exit 2; }
@@ -37,6 +39,10 @@ $(VENV)/.runtime: $(VENV)/.created pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.runtime
 	@$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.images: $(VENV)/.runtime
+	@$(PIP) -e '.[images]'
 	@touch $@
 
 design: $(VENV)/.runtime
@@ -60,6 +66,9 @@ pytest: $(VENV)/.dev
 
 science: $(VENV)/.dev
 	$(PY) -m pytest -m slow
+
+train-%: $(VENV)/.images
+	$(BIN)/gendesign fit --config configs/train/$*.yaml $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
