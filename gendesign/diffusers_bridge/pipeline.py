@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -174,12 +175,14 @@ class PoissonFlowPipeline(DiffusionPipeline):
         if kind not in kinds:
             raise ConfigError(f"output_type must be one of {', '.join(kinds)}, got {kind!r}")
         options: dict[str, Any] = {"steps": num_inference_steps, "solver": self.scheduler.solver}
-        if isinstance(generator, Sequence):
-            if len(generator) != batch_size:
-                raise ConfigError(f"expected {batch_size} generators, one an image; got {len(generator)}")
-            designs = [backbone.sample(1, seed=_seed(each), **options)[0] for each in generator]
-        else:
-            designs = backbone.sample(batch_size, seed=_seed(generator), **options)
+        listed = isinstance(generator, Sequence)
+        if listed and len(generator) != batch_size:
+            raise ConfigError(f"expected {batch_size} generators, one an image; got {len(generator)}")
+        with _frozen(self.unet):
+            if listed:
+                designs = [backbone.sample(1, seed=_seed(each), **options)[0] for each in generator]
+            else:
+                designs = backbone.sample(batch_size, seed=_seed(generator), **options)
         shown: Any = designs
         if kind != "design":
             shown = np.stack([np.atleast_3d(design) for design in designs])
@@ -255,6 +258,18 @@ def _around(unet: Any) -> UNet2DNetwork:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, (list, tuple)) else value
+
+
+@contextmanager
+def _frozen(network: Any) -> Iterator[None]:
+    """Weights without gradients, as loaded backbones have them: for others PyTorch multiplies in another order."""
+    before = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, needed in before:
+            parameter.requires_grad_(needed)
 
 
 def _seed(generator: Generator | None) -> int:

@@ -32,10 +32,11 @@ from gendesign.models.unet2d import UNet2DNetwork
 def image_backbone(aug_dim: float = 16.0, channels: int = 1) -> Backbone:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = UNet2DNetwork(8, 4, channels, widths=(8, 8), norm_groups=4, attention=False)
+        network = UNet2DNetwork(8, 4, channels, widths=(8, 8), norm_groups=4, dropout=0.1)
         torch.nn.init.normal_(network.unet.conv_out.weight, std=0.3)
     denoiser = Preconditioned(network, aug_dim=aug_dim)
-    return Backbone(ImageCodec(8, 4, channels), gd.PoissonFlow(aug_dim), denoiser).eval()
+    backbone = Backbone(ImageCodec(8, 4, channels), gd.PoissonFlow(aug_dim), denoiser)
+    return backbone.eval().requires_grad_(False)  # as a loaded one is
 
 
 def vector_backbone() -> Backbone:
@@ -45,7 +46,8 @@ def vector_backbone() -> Backbone:
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
     codec = VectorCodec(["mass", "length"], mean=[1.0, 2.0], std=[0.5, 3.0])
-    return Backbone(codec, gd.PoissonFlow(math.inf), Preconditioned(network, aug_dim=math.inf)).eval()
+    backbone = Backbone(codec, gd.PoissonFlow(math.inf), Preconditioned(network, aug_dim=math.inf))
+    return backbone.eval().requires_grad_(False)
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -63,6 +65,7 @@ def test_a_saved_backbone_samples_the_same(
     for num in (1, 3):  # to the bit: convolutions of one image and of several round differently
         drawn = pipeline(num, generator=seeded(7), num_inference_steps=4, output_type="design").images
         np.testing.assert_array_equal(drawn, backbone.sample(num, steps=4, seed=7, solver=own))
+    assert all(weight.requires_grad for weight in pipeline.unet.parameters())  # it can still be trained on
 
 
 def test_more_than_a_block_and_every_form_of_output() -> None:
