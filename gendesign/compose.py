@@ -98,6 +98,8 @@ def compose(
                 f"no {key} was chosen; add {key}=NAME, one of {', '.join(options(key, folders=folders))}"
             )
     _check_keys(plain)
+    if not any(word.lstrip("+").startswith("heldout=") for word in words):
+        rest = [*_for_auditor(plain, rest), *rest]
     for key, text in rest:
         _set(plain, key, text, trust)
     for key in SETTINGS.keys() & plain.keys():
@@ -212,6 +214,26 @@ def _check_keys(plain: Mapping[str, Any]) -> None:
     for key in plain:
         if key not in GROUPS and key not in SETTINGS:
             raise ConfigError(f"no setting {key!r}; {_nearest(str(key), [*GROUPS, *SETTINGS])}")
+
+
+def _for_auditor(plain: Mapping[str, Any], rest: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What is set in the reward holds for its auditor, where the two had the same value: they measure one thing."""
+    found = []
+    for key, text in rest:
+        head, *path = key.split(".")
+        values = [_value(plain.get(role), path) for role in ("reward", "heldout")]
+        if head == "reward" and values[0] is not None and values[0] == values[1]:
+            found.append((".".join(["heldout", *path]), text))
+    return found
+
+
+def _value(node: Any, path: Sequence[str]) -> Any:
+    """What a configuration says at a path, None where it says nothing."""
+    for part in path:
+        if isinstance(node, dict) and "class_path" in node and part not in ("class_path", "init_args"):
+            node = node.get("init_args")
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
 
 
 def _set(plain: dict[str, Any], key: str, text: str, trust: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ from gendesign.training_table import training_sequences
 
 MASK_COUNTS = 32
 """Mask counts a design in the likelihood bound of a report."""
-FLOW_STEPS = 12
+FLOW_STEPS = 8
 """Steps of the flow, four gradients each, in the likelihood of a report: an estimate, so that judging takes seconds."""
 
 

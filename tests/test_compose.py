@@ -241,3 +241,19 @@ def test_two_files_of_one_name_are_not_guessed_between(folder: Path) -> None:
     (folder / "steering/svdd.yaml").write_text("class_path: gendesign.steering.svdd.SVDD\n")
     with pytest.raises(ConfigError, match="rename it"):
         compose(["steering=svdd"], config_dir=folder)
+
+
+def test_what_is_set_in_the_reward_holds_for_its_auditor() -> None:
+    """A guide of eights audited by a judge of threes would look over-optimised, or sound, for no reason."""
+
+    def heads(*words: str) -> list[str]:
+        plain = compose(words)
+        return [plain[role]["init_args"]["head"] for role in ("reward", "heldout")]
+
+    assert heads("reward.head=defined") == ["defined", "defined"]
+    assert heads("reward.init_args.head=defined") == ["defined", "defined"]
+    assert heads("reward.head=defined", "heldout.head=complex") == ["defined", "complex"]
+    assert heads("reward.head=defined", "heldout=dna-expression-heldout") == ["defined", "complex"]
+    # but never what makes the auditor independent, nor what it does not have
+    plain = compose(["reward.predictor=mine", "reward.lower_confidence_bound=1.0"])
+    assert plain["heldout"] == compose([])["heldout"]

@@ -25,6 +25,7 @@ from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.diffusion.solvers import Heun
 from gendesign.errors import ConfigError, DesignError, OutputError, UnsupportedError
 from gendesign.forms import Image, Text, Vector, VectorSequence, form_of, guess_form
+from gendesign.judging import FLOW_STEPS
 from gendesign.models.base import VectorNetwork
 from gendesign.models.preconditioning import Preconditioned
 from gendesign.rewards.base import FunctionReward, Reward
@@ -92,7 +93,7 @@ def test_arrays_are_steered_scored_and_judged(name: str) -> None:
     np.testing.assert_array_equal(result.values, first_number(result.designs))
     assert np.isfinite(result.naturalness).all() and result.kl.min() >= 0 and result.alpha
     backbone = tiny_backbone(CODECS[name])
-    nats = backbone.log_likelihood(result.designs, num_times=12, seed=3)
+    nats = backbone.log_likelihood(result.designs, num_times=FLOW_STEPS, seed=3)
     np.testing.assert_allclose(result.naturalness * CODECS[name].length, nats.numpy())
     assert 0 < result.cost.network_rows <= result.estimate.network_rows
 

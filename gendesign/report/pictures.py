@@ -14,7 +14,7 @@ from gendesign.design_files import encode_png
 from gendesign.designs import Array, Design
 from gendesign.report.content import Content, Words
 from gendesign.report.shown import Shown
-from gendesign.report.text import median, number
+from gendesign.report.text import number
 
 SHEET = ((32, 8, 64), (64, 6, 36), (10**9, 4, 16))
 """Of pictures up to so many pixels high or wide: how many in a row of a contact sheet, and how many at most."""
@@ -53,13 +53,11 @@ class Pictures(Content):
             said = f"{number(float(values[i]))} by {guide}" if np.isfinite(values[i]) else "no score"
             pictures.append(self.picture(one.designs[i], label=f"{one.label} design: {said}"))
         note = f"{len(order)} of {len(one.designs)}" if len(order) < len(one.designs) else str(len(order))
-        middle = median(values)
         return {
             "label": one.label,
             "colour": one.colour,
             "pictures": pictures,
             "note": f"{note}, best first" if guide is not None else note,
-            "median": number(middle) if np.isfinite(middle) else "",
         }
 
     def show(self, design: Design) -> Markup:

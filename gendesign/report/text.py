@@ -24,7 +24,7 @@ def number(value: float | None, decimals: int | None = None) -> str:
         text = f"{value:,.0f}"
     else:
         text = f"{value:#.3g}".rstrip(".")
-    return text.replace("-", "−")
+    return text.replace("-", "−" if text.strip("-0.,") else "")  # what rounds to zero has no sign
 
 
 def decimals_for(values: Floats) -> int:
