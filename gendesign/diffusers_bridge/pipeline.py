@@ -175,11 +175,10 @@ class PoissonFlowPipeline(DiffusionPipeline):
         if kind not in kinds:
             raise ConfigError(f"output_type must be one of {', '.join(kinds)}, got {kind!r}")
         options: dict[str, Any] = {"steps": num_inference_steps, "solver": self.scheduler.solver}
-        listed = isinstance(generator, Sequence)
-        if listed and len(generator) != batch_size:
+        if isinstance(generator, Sequence) and len(generator) != batch_size:
             raise ConfigError(f"expected {batch_size} generators, one an image; got {len(generator)}")
         with _frozen(self.unet):
-            if listed:
+            if isinstance(generator, Sequence):
                 designs = [backbone.sample(1, seed=_seed(each), **options)[0] for each in generator]
             else:
                 designs = backbone.sample(batch_size, seed=_seed(generator), **options)
