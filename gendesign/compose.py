@@ -8,8 +8,6 @@ names. What a word may be follows from that class's signature: an argument that 
 (a SMILES, the peptide NAN, a path with = or spaces), everything else is read by Hydra's grammar.
 """
 
-import collections.abc
-import difflib
 import inspect
 import sys
 import typing
@@ -19,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from gendesign.building import Configurable, resolve
+from gendesign.assignment import assign, component, nearest
+from gendesign.building import resolve
 from gendesign.errors import ConfigError
 from gendesign.values import read_value, typed
 
@@ -125,7 +124,7 @@ def _primary(config: str | None, folders: list[Path]) -> tuple[str, list[Path]]:
         return path.stem, [path.resolve().parent, *folders]
     known = sorted({file.stem for folder in (*folders, CONFIGS) for file in folder.glob("*.yaml")})
     if config not in known:
-        raise ConfigError(f"no configuration {config!r}; {_nearest(config, known)}")
+        raise ConfigError(f"no configuration {config!r}; {nearest(config, known)}")
     return config, folders
 
 
@@ -160,7 +159,7 @@ def _choice(group: str, value: str, folders: Sequence[Path]) -> Any:
     if path.suffix in (".yaml", ".yml"):
         return read_yaml(path)
     if group == "steering" or not (path.is_dir() or "/" in value):
-        raise ConfigError(f"no {group} {value!r}; {_nearest(value, known)}")
+        raise ConfigError(f"no {group} {value!r}; {nearest(value, known)}")
     if group != "backbone" and not path.is_dir():
         raise ConfigError(f"no folder {value} with a saved {group} reward")
     return {"path": value}
@@ -213,7 +212,7 @@ def _compose_files(name: str, folders: Sequence[Path], files: Mapping[str, str])
 def _check_keys(plain: Mapping[str, Any]) -> None:
     for key in plain:
         if key not in GROUPS and key not in SETTINGS:
-            raise ConfigError(f"no setting {key!r}; {_nearest(str(key), [*GROUPS, *SETTINGS])}")
+            raise ConfigError(f"no setting {key!r}; {nearest(str(key), [*GROUPS, *SETTINGS])}")
 
 
 def _for_auditor(plain: Mapping[str, Any], rest: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -242,72 +241,17 @@ def _set(plain: dict[str, Any], key: str, text: str, trust: Sequence[str]) -> No
     annotation: Any = Any
     if head in SETTINGS and not path:
         annotation = resolve(OBJECTS[head]) if head in OBJECTS and text != "null" else SETTINGS[head]
-        plain[head] = _component(key, text, annotation) or read_value(key, text, annotation)
+        plain[head] = component(key, text, annotation) or read_value(key, text, annotation)
         return
     if head not in (*GROUPS, *OBJECTS) or not path:
-        raise ConfigError(f"no setting {key!r}; {_nearest(head, [*GROUPS, *SETTINGS])}")
+        raise ConfigError(f"no setting {key!r}; {nearest(head, [*GROUPS, *SETTINGS])}")
     node: Any = plain.get(head)
     if node is None:
         raise ConfigError(f"{key} cannot be set: no {head} was chosen")
-    for i, part in enumerate(path):
-        where = ".".join([head, *path[:i]])
-        if isinstance(node, dict) and "class_path" in node:
-            if part == "init_args":
-                continue
-            if part == "class_path":
-                annotation = str
-            else:
-                annotation = _argument(where, str(node["class_path"]), part, trust)
-                if node.get("init_args") is None:
-                    node["init_args"] = {}
-                node = node["init_args"]
-        elif isinstance(node, list):
-            if not part.isdigit() or int(part) >= len(node):
-                raise ConfigError(f"{where} has the elements 0 to {len(node) - 1}, got {part!r}")
-        elif isinstance(node, dict):
-            if part not in node:
-                raise ConfigError(f"{where} has no {part!r}; {_nearest(part, list(node))}")
-            annotation = str if head == "backbone" else Any
-        else:
-            raise ConfigError(f"{where} is a value and has no {part!r}")
-        index: Any = int(part) if isinstance(node, list) else part
-        if i == len(path) - 1:
-            node[index] = _component(key, text, annotation) or read_value(key, text, annotation)
-        elif isinstance(node, dict) and index not in node:
-            raise ConfigError(f"{where}.{part} is not set; choose it first, or give it in a YAML file")
-        else:
-            node = node[index]
-
-
-def _argument(where: str, class_path: str, name: str, trust: Sequence[str]) -> Any:
-    """The annotation of a constructor argument."""
-    cls = resolve(class_path, trust=trust)
-    parameters = inspect.signature(cls).parameters
-    if name not in parameters:
-        hint = _nearest(name, list(parameters)) if parameters else "it takes none"
-        raise ConfigError(f"{where} has no argument {name!r}; {hint}")
-    try:
-        hints = typing.get_type_hints(cls.__init__ if isinstance(cls, type) else cls)  # type: ignore[misc]
-    except (NameError, TypeError):
-        hints = {}
-    return hints.get(name, Any)
-
-
-def _component(key: str, text: str, annotation: Any) -> dict[str, Any] | None:
-    """`steering.value=PosteriorSamples`: an argument that is itself an object takes the name of its class."""
-    kinds = typing.get_args(annotation) or (annotation,)
-    wanted = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Configurable)]
-    if not wanted or (text == "null" and type(None) in kinds):
-        return None
-    known = {cls.__name__: cls for kind in wanted for cls in _subclasses(kind) if not inspect.isabstract(cls)}
-    if text not in known:
-        raise ConfigError(f"{key} must be a {wanted[0].__name__}, got {text!r}; {_nearest(text, known)}")
-    return {"class_path": f"{known[text].__module__}.{text}", "init_args": {}}
-
-
-def _subclasses(cls: type) -> list[type]:
-    children: list[type] = cls.__subclasses__()
-    return [cls, *(found for child in children for found in _subclasses(child))]
+    if head == "backbone" and len(path) == 1:
+        node[path[0]] = text  # an argument of `load_backbone`, which knows its own
+        return
+    assign(node, head, path, text, trust)
 
 
 def steering_methods(config_dir: str | Path | None = None, *, trust: Sequence[str] = ()) -> dict[str, str]:
@@ -318,12 +262,6 @@ def steering_methods(config_dir: str | Path | None = None, *, trust: Sequence[st
         cls = resolve(str(read_yaml(path).get("class_path")), trust=trust)
         found[name] = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "").splitlines()[0]
     return found
-
-
-def _nearest(word: str, known: collections.abc.Iterable[str]) -> str:
-    known = list(known)
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known) or 'none'}"
 
 
 def _one_line(error: BaseException) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,7 @@ def judge_designs(
         kl=np.array([kl for block in blocks for kl in block.kl], dtype=np.float64),
         alpha=alpha if isinstance(alpha, (int, float)) else None,
         cost=sum((block.cost for block in blocks), Cost()),
-        estimate=method.bound(len(designs), plan),
+        estimate=in_network_rows(method.bound(len(designs), plan), backbone),
         provenance={"steering": type(method).__name__},
         base=base,
         reference=backbone.reference,
@@ -105,3 +105,9 @@ def _compare(backbone: Backbone, designs: list[Design], form: Form) -> _Compared
         return _Compared({})
     distance, rows = nearest_array(form.comparable(designs), stack(form.comparable(list(training))))
     return _Compared({"nearest_distance": distance}, [training[i] for i in rows])
+
+
+def in_network_rows(bound: Cost, backbone: Backbone) -> Cost:
+    """A bound that counts states, in rows of the network: classifier-free guidance takes two a state."""
+    rows = getattr(backbone.denoiser, "rows_per_design", 1)
+    return replace(bound, network_rows=bound.network_rows * rows)

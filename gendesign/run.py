@@ -25,7 +25,7 @@ from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import Unmasking
 from gendesign.errors import ConfigError, OutputError, UnsupportedError
 from gendesign.forms import guess_form
-from gendesign.judging import judge_designs
+from gendesign.judging import in_network_rows, judge_designs
 from gendesign.provenance import described, fingerprint, label, versions
 from gendesign.rewards.base import Reward
 from gendesign.steering.particles import Cost, Particles, Plan, make_plan
@@ -161,7 +161,8 @@ def design(
         "versions": versions(),
         "seconds_in_all": time.perf_counter() - start,
     }
-    return replace(run, cost=run.cost + pilot, estimate=run.estimate + pilot_bound, provenance=provenance)
+    estimate = run.estimate + in_network_rows(pilot_bound, backbone)
+    return replace(run, cost=run.cost + pilot, estimate=estimate, provenance=provenance)
 
 
 def estimate_cost(
@@ -180,7 +181,8 @@ def estimate_cost(
     plan = make_plan(with_unmasking(backbone, unmasking), steps=steps, template=fixed)
     scored = Cost(reward_calls=num_designs + base_designs)
     pilot = steering.pilot_bound(plan) if _has_pilot(steering) else Cost()
-    return steering.bound(num_designs, plan) + pilot + Unsteered().bound(base_designs, plan) + scored
+    sampled = steering.bound(num_designs, plan) + Unsteered().bound(base_designs, plan)
+    return in_network_rows(sampled + pilot, backbone) + scored
 
 
 def check_request(

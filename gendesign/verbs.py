@@ -8,15 +8,24 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import torch
 
 from gendesign import tables
+from gendesign.assignment import nearest
 from gendesign.backbone import Backbone
 from gendesign.building import build
-from gendesign.compose import GROUPS, OBJECTS, SETTINGS, compose, options, read_yaml, steering_methods
+from gendesign.compose import (
+    GROUPS,
+    OBJECTS,
+    SETTINGS,
+    compose,
+    options,
+    read_yaml,
+    steering_methods,
+)
 from gendesign.errors import ConfigError, RewardError
 from gendesign.loading import list_backbones, load_backbone
 from gendesign.report import write_report
@@ -27,6 +36,7 @@ from gendesign.steering.sampler import Steering
 from gendesign.storage import check_folder
 from gendesign.templates import read_template
 from gendesign.terminal import RunProgress
+from gendesign.values import read_value
 
 
 def composed(arguments: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
@@ -81,7 +91,7 @@ def _job(arguments: argparse.Namespace) -> _Job:
     for key, value in _signature_defaults().items():
         settings.setdefault(key, value)
     resolved = {key: config.get(key) for key in GROUPS} | settings
-    backbone = load_backbone(config["backbone"]["path"], device=device, trust=arguments.trust)
+    backbone = _backbone(config["backbone"], device, arguments.trust)
     reward = named_reward(config["reward"], device, arguments.trust)
     heldout = named_reward(config.get("heldout"), device, arguments.trust)
     steering = _steering(config["steering"], arguments.trust)
@@ -96,6 +106,18 @@ def _job(arguments: argparse.Namespace) -> _Job:
     )
     out = Path(config.get("out") or Path("outputs") / default).expanduser()
     return _Job(resolved, backbone, reward, heldout, steering, settings, out)
+
+
+def _backbone(config: dict[str, Any], device: str, trust: Sequence[str]) -> Backbone:
+    """Load the backbone with what else the words say of it, such as a prompt."""
+    hints = get_type_hints(load_backbone)
+    known = [name for name in hints if name not in ("name_or_path", "device", "trust", "return")]
+    given = {key: value for key, value in config.items() if key != "path"}
+    for key, value in given.items():
+        if key not in known:
+            raise ConfigError(f"no setting backbone.{key}; {nearest(key, known)}")
+        given[key] = read_value(f"backbone.{key}", str(value), hints[key])
+    return load_backbone(config["path"], device=device, trust=trust, **given)
 
 
 def _steering(config: dict[str, Any], trust: Sequence[str]) -> Steering:
