@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gendesign.rewards.predictors import Predictor, load_predictor
     from gendesign.rewards.scores import Scores, Status
     from gendesign.rewards.synthesis import SynthesisProblems
+    from gendesign.rewards.table import TableReward
     from gendesign.rewards.workers import TimedReward
 
 _HOME = {
@@ -56,6 +57,7 @@ _HOME = {
     "Predictor": "predictors",
     "load_predictor": "predictors",
     "SynthesisProblems": "synthesis",
+    "TableReward": "table",
     "TimedReward": "workers",
 }
 
@@ -82,6 +84,7 @@ __all__ = [
     "Status",
     "SynthesisProblems",
     "Threshold",
+    "TableReward",
     "TimedReward",
     "WeightedSum",
     "build_reward",

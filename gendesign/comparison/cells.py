@@ -1,0 +1,189 @@
+"""From a comparison to the runs that it needs: each method gets the size with which it fits the budget.
+
+Several budgets may ask for the same run (a method whose cost is fixed, or two currencies that lead to one size): a
+cell is what is run and kept, an entry is a row of the results, and many entries may point at one cell.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from gendesign.backbone import Backbone
+from gendesign.building import build, describe
+from gendesign.comparison.config import CURRENCIES, Comparison, Config, Task
+from gendesign.errors import ConfigError, GendesignError
+from gendesign.loading import load_backbone
+from gendesign.run import estimate_cost
+from gendesign.steering.particles import Cost
+from gendesign.steering.sampler import Steering
+
+MOST = 1 << 16
+"""The largest size that is tried."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of `gendesign.design`.
+
+    Attributes:
+        folder: where its result is kept, relative to the comparison's.
+        spec: everything that determines it, plain data.
+    """
+
+    folder: str
+    spec: Config
+
+    @property
+    def key(self) -> str:
+        """A digest of the spec."""
+        return hashlib.sha256(json.dumps(self.spec, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the results.
+
+    Attributes:
+        task: its name.
+        method: its name.
+        currency: what the budget is counted in.
+        budget: a design.
+        seed: of the run.
+        size: of the method at this budget; None where its cost is fixed.
+        cell: what is run; None where nothing can be.
+        reason: why nothing can be run.
+        is_base: whether the method needs no reward: what the others are compared with.
+    """
+
+    task: str
+    method: str
+    currency: str
+    budget: float
+    seed: int
+    size: int | None = None
+    cell: Cell | None = None
+    reason: str = ""
+    is_base: bool = False
+
+
+def plan_entries(comparison: Comparison) -> Iterator[Entry]:
+    """Every row of the results, in their order: tasks, budgets, methods, seeds."""
+    for task_name, task in comparison.tasks.items():
+        assert isinstance(task, Task)
+        for currency, budget in comparison.budgets:
+            for name, config in comparison.methods.items():
+                entry = Entry(task_name, name, currency, budget, 0)
+                try:
+                    method = read_method(config, task, comparison.trust)
+                    entry = dataclasses.replace(entry, is_base=not method.needs.reward)
+                    backbone = backbone_of(task.backbone, comparison.device, tuple(comparison.trust))
+                    method = sized(method, backbone, task, currency, budget)
+                except Exception as error:  # one cell that cannot be made stops no other
+                    text = (
+                        str(error)
+                        if isinstance(error, GendesignError)
+                        else f"{type(error).__name__}: {error}"
+                    )
+                    reason = " ".join(text.split())
+                    for seed in comparison.seeds:
+                        yield dataclasses.replace(entry, seed=seed, reason=reason)
+                    continue
+                size = getattr(method, method.sized_by) if method.sized_by else None
+                for seed in comparison.seeds:
+                    spec = {
+                        "task": task.config,
+                        "method": describe(method),
+                        "seed": seed,
+                        "device": comparison.device,
+                        "trust": list(comparison.trust),
+                    }
+                    shown = name if size is None else f"{name}-{size}"
+                    cell = Cell(f"cells/{task_name}/{shown}/seed-{seed}", spec)
+                    yield dataclasses.replace(entry, seed=seed, size=size, cell=cell)
+
+
+def read_method(config: Any, task: Task, trust: Any = ()) -> Steering:
+    """The steering method of a configuration, at the task's temperature where it leaves it open.
+
+    Raises:
+        ConfigError: it is no steering method.
+    """
+    method = build(config, trust=trust)
+    if not isinstance(method, Steering):
+        raise ConfigError(
+            f"{config.get('class_path')} is no steering method; expected a subclass of Steering"
+        )
+    if task.alpha is not None and getattr(method, "alpha", None) == "auto":
+        method = dataclasses.replace(method, alpha=task.alpha)  # type: ignore[type-var]
+    return method
+
+
+@lru_cache(maxsize=4)
+def backbone_of(name: str, device: str, trust: tuple[str, ...]) -> Backbone:
+    """A backbone, loaded once."""
+    return load_backbone(name, device=device, trust=trust)
+
+
+def sized(method: Steering, backbone: Backbone, task: Task, currency: str, budget: float) -> Steering:
+    """The method at the largest size whose bound stays within the budget; as it is, where its cost is fixed.
+
+    Args:
+        method: at any size.
+        backbone: what is sampled.
+        task: how many designs and steps.
+        currency: "network_evaluations" or "reward_calls".
+        budget: of it, a design.
+
+    Raises:
+        ConfigError: the method spends more at any size.
+    """
+
+    def spends(size: int | None) -> float:
+        cost = most(at_size(method, size), backbone, task)
+        spent = {"network_evaluations": cost.network_rows, "reward_calls": cost.reward_calls}[currency]
+        return spent / task.num_designs
+
+    own = None if method.sized_by is None else getattr(method, method.sized_by)
+    least = None if own is None else 1
+    if spends(least) > budget:
+        raise ConfigError(
+            f"{type(method).__name__} may spend {spends(least):g} {CURRENCIES[currency]} a design"
+            + (f" at {method.sized_by}=1" if own is not None else "")
+            + f", the budget is {budget:g}; raise it"
+        )
+    if own is None or spends(MOST) <= budget:
+        return method  # nothing that its size could change
+    fits, over = 1, MOST
+    while over - fits > 1:
+        middle = (fits + over) // 2
+        fits, over = (middle, over) if spends(middle) <= budget else (fits, middle)
+    return at_size(method, fits)
+
+
+def at_size(method: Steering, size: int | None) -> Steering:
+    """The method at another size."""
+    if size is None or method.sized_by is None:
+        return method
+    return dataclasses.replace(method, **{method.sized_by: size})  # type: ignore[type-var]
+
+
+def most(method: Steering, backbone: Backbone, task: Task) -> Cost:
+    """The most that sampling the task's designs can spend, the choice of a temperature included."""
+    unmasking = build(task.unmasking)
+    cost = estimate_cost(
+        backbone,
+        method,
+        num_designs=task.num_designs,
+        steps=task.steps,
+        base_designs=0,
+        template=task.template,
+        unmasking=unmasking,
+    )
+    # the designs' last, independent scoring is no part of any method
+    return cost + Cost(reward_calls=-task.num_designs)

@@ -1,0 +1,199 @@
+"""A comparison: its rows, jobs, kills, failures and files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import gendesign.comparison as comparing
+from gendesign.building import describe
+from gendesign.comparison import Comparison, compare
+from gendesign.errors import MissingExtraError, OutputError
+from gendesign.rewards.dna import GCContent
+from gendesign.steering.guidance import Guidance
+
+Make = Callable[..., Comparison]
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def timeless(folder: Path) -> list[dict[str, str]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in table(folder)]
+
+
+def test_rows_files_and_budgets(make: Make, here: Path) -> None:
+    told: list[Any] = []
+    found = compare(
+        make(task={"heldout": GCContent()}, reward_calls=[8]), here, progress=lambda *news: told.append(news)
+    )
+    rows = table(here)
+    assert len(rows) == len(found.rows) == 12 and {row["status"] for row in rows} == {"OK"}
+    for row in rows:
+        assert float(row[row["budget_in"]]) <= float(row["budget"])
+        assert float(row["guide_median"]) == float(row["heldout_median"])
+        assert (
+            float(row["guide_lower_quartile"])
+            <= float(row["guide_median"])
+            <= float(row["guide_upper_quartile"])
+        )
+        assert float(row["naturalness"]) < 0 <= float(row["kl_bound"]) and float(row["designs_ok"]) == 6
+        own = here / row["folder"]
+        assert json.loads((own / "cell.json").read_text())["spec"]["seed"] == int(row["seed"])
+        assert (own / "designs.fasta").is_file() and (own / "designs.csv").is_file()
+    medians = {
+        one.method: one["guide_median"] for one in found.summaries if one.currency == "network_evaluations"
+    }
+    assert medians["svdd"] > medians["unsteered"] < medians["best_of_n"]
+    assert [news[0] for news in told] == list(range(1, len(told) + 1)) and told[-1][1] == len(told)
+    page = (here / "comparison.html").read_text()
+    assert page.count("<svg") >= 8 and "<script" not in page
+    assert "src=" not in page and "equal reward calls" in page and "svdd (13)" in page
+    assert "| 40 | svdd (13) | 2 |" in (here / "results.md").read_text()
+    assert Comparison(**yaml.safe_load((here / "comparison.yaml").read_text())).config["seeds"] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "seeds", [1, pytest.param(3, marks=pytest.mark.slow)]
+)  # each death costs an import of torch
+def test_jobs_change_nothing_and_a_dead_worker_costs_its_cell_alone(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seeds: int
+) -> None:
+    """Two processes give what one gives; a reward that kills its process is recorded, and another takes its place."""
+    methods = {"best_of_n": make().methods["best_of_n"]}
+    compare(make(methods=methods, seeds=seeds), tmp_path / "one")
+    (tmp_path / "deadly_rewards.py").write_text(
+        "import os\n\n\ndef deadly(designs):\n    os.kill(os.getpid(), 9)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    reward = {
+        "class_path": "gendesign.rewards.FunctionReward",
+        "init_args": {"function": "deadly_rewards.deadly", "name": "deadly"},
+    }
+    tiny = make().config["tasks"]["tiny"]
+    tasks = {"deadly": {**tiny, "reward": reward}, "tiny": tiny}
+    compare(
+        make(methods=methods, seeds=seeds, tasks=tasks, trust=["deadly_rewards"]), tmp_path / "two", jobs=2
+    )
+    rows = timeless(tmp_path / "two")
+    assert [row for row in rows if row["task"] == "tiny"] == timeless(tmp_path / "one")
+    dead = [row for row in rows if row["task"] == "deadly"]
+    assert len(dead) == seeds and {row["status"] for row in dead} == {"FAILED"}
+    assert all("died (exit code -9)" in row["reason"] for row in dead)
+
+
+def test_a_failing_cell_is_recorded_and_stops_nothing(make: Make, here: Path) -> None:
+    methods = {**make().methods, "guided": Guidance(alpha=0.1)}
+    found = compare(make(methods=methods, task={"reward": "dna-synthesis"}, seeds=1), here)
+    status = {row.entry.method: row.status for row in found.rows}
+    assert status == {"unsteered": "OK", "best_of_n": "OK", "svdd": "OK", "guided": "FAILED"}
+    reason = next(row["reason"] for row in table(here) if row["method"] == "guided")
+    assert "differentiable" in reason and "SVDD" in reason
+    assert "differentiable" in (here / "comparison.html").read_text()
+    assert "differentiable" in (here / "results.md").read_text()
+
+
+def test_finished_cells_are_kept_failed_ones_tried_again_and_new_methods_added(
+    make: Make, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    perform = comparing.workers.perform
+
+    def watched(spec: Any, key: str) -> Any:
+        ran.append(spec["method"]["class_path"].rpartition(".")[2])
+        return perform(spec, key)
+
+    monkeypatch.setattr(comparing.workers, "perform", watched)
+    all_methods = make().methods
+    some = {name: all_methods[name] for name in ("unsteered", "svdd")}
+    compare(make(methods=some, seeds=1), here)
+    assert ran == ["Unsteered", "SVDD"]
+    before = timeless(here)
+    with pytest.raises(OutputError, match="--resume"):
+        compare(make(methods=some, seeds=1), here)
+    compare(make(seeds=1), here, resume=True)
+    assert ran == ["Unsteered", "SVDD", "BestOfN"]
+    assert [row for row in timeless(here) if row["method"] != "best_of_n"] == before
+    record = here / "cells/tiny/unsteered/seed-0/cell.json"
+    said = json.loads(record.read_text())
+    record.write_text(json.dumps(said | {"status": "FAILED", "reason": "bad luck"}))
+    compare(make(seeds=1), here, resume=True)
+    assert ran[3:] == ["Unsteered"]
+    with pytest.raises(OutputError, match="other settings"):
+        compare(make(seeds=1, task={"num_designs": 7}), here, resume=True)
+    record.write_text("{")
+    with pytest.raises(OutputError, match="damaged"):
+        compare(make(seeds=1), here, resume=True)
+
+
+def test_a_killed_comparison_continues(make: Make, here: Path, folder: str, tmp_path: Path) -> None:
+    """kill -9 after a few cells: what was finished stays as it is, and the whole equals a run that was left alone."""
+    whole = make(seeds=12, methods={"svdd": make().methods["svdd"]})
+    config = tmp_path / "killed.yaml"
+    config.write_text(yaml.safe_dump({k: v for k, v in whole.config.items() if k not in ("trust", "device")}))
+    command = [
+        sys.executable,
+        "-c",
+        "from gendesign.cli import main; main()",
+        "compare",
+        str(config),
+        f"out={here}",
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    cells = here / "cells/tiny/svdd-13"
+    deadline = time.monotonic() + 60
+    while len(list(cells.glob("seed-*"))) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = {path: path.stat().st_mtime_ns for path in cells.glob("seed-*/cell.json")}
+    assert 2 <= len(kept) < 12
+    compare(whole, here, resume=True)
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
+    compare(whole, tmp_path / "alone")
+    assert timeless(here) == timeless(tmp_path / "alone")
+
+
+def test_a_folder_of_something_else_is_left_alone(make: Make, here: Path) -> None:
+    here.mkdir()
+    (here / "thesis.txt").write_text("mine")
+    for resume in (False, True):
+        with pytest.raises(OutputError):
+            compare(make(), here, resume=resume)
+    assert [path.name for path in here.iterdir()] == ["thesis.txt"]
+
+
+def test_without_ray_the_extra_is_named(make: Make, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"gendesign\[ray\]"):
+        compare(make(), here, ray_address="local")
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_gives_the_same(make: Make, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    compare(make(), tmp_path / "here")
+    compare(make(), tmp_path / "ray", ray_address="local")
+    assert timeless(tmp_path / "here") == timeless(tmp_path / "ray")
+
+
+def test_methods_are_written_down_with_their_settings(make: Make, here: Path) -> None:
+    comparison = make(seeds=1)
+    compare(comparison, here)
+    said = yaml.safe_load((here / "comparison.yaml").read_text())["methods"]["svdd"]
+    assert said == comparison.methods["svdd"] and said["init_args"]["candidates"] == 10
+    assert describe(GCContent())["class_path"].endswith("GCContent")
