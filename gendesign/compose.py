@@ -11,7 +11,7 @@ names. What a word may be follows from that class's signature: an argument that 
 import inspect
 import sys
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from gendesign.errors import ConfigError
 from gendesign.values import read_value, typed
 
 CONFIGS = Path(__file__).parent / "configs" / "design"
+LOADING = ("name_or_path", "device", "trust", "return")
+"""What is not said of a backbone by `backbone.KEY=`."""
 GROUPS = {"backbone": "backbone", "reward": "reward", "heldout": "reward", "steering": "steering"}
 """What the user chooses, and the folder of its files."""
 
@@ -235,6 +237,22 @@ def _value(node: Any, path: Sequence[str]) -> Any:
     return node
 
 
+def backbone_settings(names: Iterable[str]) -> dict[str, Any]:
+    """Types of what may be said of a backbone: its path, and what else `load_backbone` takes.
+
+    Raises:
+        ConfigError: it takes no such thing.
+    """
+    from gendesign.loading import load_backbone  # here, since it imports torch
+
+    hints = typing.get_type_hints(load_backbone)
+    known = {"path": str} | {k: v for k, v in hints.items() if k not in LOADING}
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"backbone has no {name!r}; {nearest(name, known)}")
+    return known
+
+
 def _set(plain: dict[str, Any], key: str, text: str, trust: Sequence[str]) -> None:
     """Set one value in place; `key` is a dotted path that may leave out `init_args`."""
     head, *path = key.split(".")
@@ -249,7 +267,7 @@ def _set(plain: dict[str, Any], key: str, text: str, trust: Sequence[str]) -> No
     if node is None:
         raise ConfigError(f"{key} cannot be set: no {head} was chosen")
     if head == "backbone" and len(path) == 1:
-        node[path[0]] = text  # an argument of `load_backbone`, which knows its own
+        node[path[0]] = read_value(key, text, backbone_settings([path[0]])[path[0]])
         return
     assign(node, head, path, text, trust)
 

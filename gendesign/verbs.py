@@ -8,19 +8,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 import torch
 
 from gendesign import tables
-from gendesign.assignment import nearest
 from gendesign.backbone import Backbone
 from gendesign.building import build
 from gendesign.compose import (
     GROUPS,
     OBJECTS,
     SETTINGS,
+    backbone_settings,
     compose,
     options,
     read_yaml,
@@ -36,7 +36,6 @@ from gendesign.steering.sampler import Steering
 from gendesign.storage import check_folder
 from gendesign.templates import read_template
 from gendesign.terminal import RunProgress
-from gendesign.values import read_value
 
 
 def composed(arguments: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
@@ -109,14 +108,9 @@ def _job(arguments: argparse.Namespace) -> _Job:
 
 
 def _backbone(config: dict[str, Any], device: str, trust: Sequence[str]) -> Backbone:
-    """Load the backbone with what else the words say of it, such as a prompt."""
-    hints = get_type_hints(load_backbone)
-    known = [name for name in hints if name not in ("name_or_path", "device", "trust", "return")]
+    """Load the backbone with what else is said of it, such as a prompt."""
+    backbone_settings(config)
     given = {key: value for key, value in config.items() if key != "path"}
-    for key, value in given.items():
-        if key not in known:
-            raise ConfigError(f"no setting backbone.{key}; {nearest(key, known)}")
-        given[key] = read_value(f"backbone.{key}", str(value), hints[key])
     return load_backbone(config["path"], device=device, trust=trust, **given)
 
 

@@ -257,3 +257,16 @@ def test_what_is_set_in_the_reward_holds_for_its_auditor() -> None:
     # but never what makes the auditor independent, nor what it does not have
     plain = compose(["reward.predictor=mine", "reward.lower_confidence_bound=1.0"])
     assert plain["heldout"] == compose([])["heldout"]
+
+
+def test_what_else_is_said_of_a_backbone() -> None:
+    """`backbone.prompt` is taken to the letter, `backbone.guidance_scale` is a number."""
+    words = ["backbone=diffusers:some/pipeline", "backbone.prompt=null, {a}=b", "backbone.guidance_scale=3"]
+    backbone = compose(words)["backbone"]
+    assert backbone == {
+        "path": "diffusers:some/pipeline",
+        "prompt": "null, {a}=b",
+        "guidance_scale": 3,
+    }
+    with pytest.raises(ConfigError, match="guidance_scale must be"):
+        compose(["backbone.guidance_scale=much"])
