@@ -93,6 +93,7 @@ def compose(
     files = {key: value for key, value in chosen.items() if isinstance(value, str)}
     plain = _compose_files(name, folders, files)
     plain.update({key: value for key, value in chosen.items() if not isinstance(value, str)})
+    plain.setdefault("heldout", None)
     for key in ("backbone", "reward", "steering"):
         if not isinstance(plain.get(key), dict) and not (key == "reward" and key in plain):
             raise ConfigError(

@@ -325,6 +325,17 @@ def test_rows_of_a_template() -> None:
     np.testing.assert_allclose([(d[0, 0], d[5, 1]) for d in result.designs], [(1.0, 7.0)] * 9, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["grey", "colour"])
+def test_part_of_an_image_is_kept_and_its_text_repeats_it(name: str) -> None:
+    given = np.full(CODECS[name].shape, np.nan)  # type: ignore[attr-defined]
+    given[:2] = 0.25
+    result = run(name, template=given)
+    assert all(np.allclose(d[:2], 0.25, atol=1e-6) for d in result.designs)
+    assert np.std([d[2:] for d in result.designs]) > 0.01
+    again = run(name, template=result.provenance["resolved"]["template"])
+    assert same(again.designs, result.designs)
+
+
 @pytest.mark.parametrize(
     ("codec", "template", "says"),
     [
