@@ -129,7 +129,8 @@ def main() -> None:
         "Every sampler approaches the data at every D as steps grow, but for the plug-in step at small D: it leaves",
         "out the posterior variance, its noise is too small, and it stays behind. Drawing the clean point from the",
         "posterior is exact at any number of steps. Heun is far ahead at few steps. In one dimension at D = 1 the step",
-        "has no finite variance: its distance falls slowly, and so does that of churn, whose noise has the same law.",
+        "has no finite variance, and its distance falls slowly. Churn raises the noise once a step, so more steps add",
+        "more of it; at D = 1, where its scale is drawn from two moments of the posterior, their error adds up.",
         "",
     ]
     kinds = [*SAMPLERS, "posterior draws"]
