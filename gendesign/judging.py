@@ -56,7 +56,7 @@ def judge_designs(
     return DesignSet(
         designs=designs,
         scores={name: reward(designs) for name, reward in rewards.items()},
-        naturalness=_naturalness(backbone, designs, form, seed=seed),
+        naturalness=_naturalness(backbone, designs, seed=seed, max_rows=plan.max_rows),
         novelty=compared.novelty,
         kl=np.array([kl for block in blocks for kl in block.kl], dtype=np.float64),
         alpha=alpha if isinstance(alpha, (int, float)) else None,
@@ -70,17 +70,22 @@ def judge_designs(
     )
 
 
-def _naturalness(backbone: Backbone, designs: list[Design], form: Form, *, seed: int) -> NDArray[np.float64]:
-    """Log-likelihood of each design over its size, in nats; NaN where the backbone cannot tell."""
+def _naturalness(
+    backbone: Backbone, designs: list[Design], *, seed: int, max_rows: int
+) -> NDArray[np.float64]:
+    """Log-likelihood of each design over its letters or coordinates, in nats; NaN where the backbone cannot tell."""
     naturalness = np.full(len(designs), np.nan)
     valid = [i for i, design in enumerate(designs) if backbone.codec.is_valid(design)]
-    if valid:
-        times = MASK_COUNTS if isinstance(backbone.process, MaskedDiffusion) else FLOW_STEPS
+    times = MASK_COUNTS if isinstance(backbone.process, MaskedDiffusion) else FLOW_STEPS
+    for first in range(0, len(valid), max_rows):
+        rows = valid[first : first + max_rows]
         try:
-            found = backbone.log_likelihood([designs[i] for i in valid], num_times=times, seed=seed)
+            found = backbone.log_likelihood([designs[i] for i in rows], num_times=times, seed=seed)
         except UnsupportedError:
-            return naturalness
-        naturalness[valid] = found.cpu().numpy() / [max(1, form.size(designs[i])) for i in valid]
+            break
+        # of an image made from latents, the latents have the likelihood
+        sizes = [len(d) if isinstance(d, str) else backbone.codec.length for d in (designs[i] for i in rows)]
+        naturalness[rows] = found.cpu().numpy() / np.maximum(1, sizes)
     return naturalness
 
 
