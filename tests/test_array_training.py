@@ -10,13 +10,14 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from gendesign.array_codecs import ImageCodec, VectorCodec
+from gendesign.array_codecs import ImageCodec, VectorCodec, VectorSequenceCodec
 from gendesign.array_data import ImageDataModule
 from gendesign.backbone import Backbone
 from gendesign.callbacks import EMA, ExportPretrained
 from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.loading import load_backbone
 from gendesign.models.base import VectorNetwork
+from gendesign.models.dit import DiTNetwork
 from gendesign.models.mlp import MLPNetwork
 from gendesign.models.preconditioning import Preconditioned
 from gendesign.models.unet2d import UNet2DNetwork
@@ -125,3 +126,20 @@ def test_the_digits_train(tmp_path: Path) -> None:
     assert val_loss(loaded, data) < 0.9 * before
     images = loaded.sample(2, steps=3)
     assert all(image.shape == (8, 8) and 0 <= image.min() and image.max() <= 1 for image in images)
+
+
+def test_sequences_of_vectors_train(tmp_path: Path) -> None:
+    """Waves of random phase: what a step is follows from the others."""
+    torch.manual_seed(0)
+    phase = np.random.default_rng(0).uniform(0, 2 * np.pi, (300, 1))
+    angle = phase + np.arange(6)
+    np.savez(tmp_path / "waves.npz", waves=np.stack([10 * np.cos(angle), 3 + np.sin(angle)], axis=-1))
+    data = VectorDataModule(str(tmp_path / "waves.npz"), VectorSequenceCodec(COLUMNS, 6), batch_size=64)
+    module = backbone(DiTNetwork(6, 2, 32, depth=2, num_heads=2), VectorSequenceCodec(COLUMNS, 6))
+    before = val_loss(module, data)
+    fit(module, data, tmp_path, steps=120)
+    loaded = load_backbone(tmp_path / "pretrained")
+    assert val_loss(loaded, data) < 0.85 * before
+    assert isinstance(loaded.codec, VectorSequenceCodec)
+    assert loaded.codec.std == pytest.approx((10 / 2**0.5, 0.5**0.5), rel=0.1)
+    assert loaded.sample(2, steps=3)[0].shape == (6, 2)
