@@ -20,6 +20,9 @@ _HOME = {
     "BestOfN": "steering.best_of_n",
     "Cosine": "diffusion.schedules",
     "DNACodec": "codecs",
+    "ChiSquared": "divergences",
+    "AlphaDivergence": "divergences",
+    "DRAKES": "steering.drakes",
     "DesignSet": "design_set",
     "FirstHitting": "diffusion.unmasking",
     "FunctionReward": "rewards.base",
@@ -34,16 +37,27 @@ _HOME = {
     "PoissonFlowPipeline": "diffusers_bridge",
     "PoissonFlowScheduler": "diffusers_bridge",
     "Preconditioned": "models.preconditioning",
+    "PolicyGradient": "steering.policy_gradient",
+    "FirstOrder": "steering.token_proposals",
+    "Guidance": "steering.guidance",
+    "MaskedExact": "steering.token_proposals",
+    "PlugIn": "steering.proposals",
+    "SMC": "steering.smc",
+    "VarianceAware": "steering.proposals",
     "PosteriorMode": "steering.value",
     "PosteriorSamples": "steering.value",
     "ProteinCodec": "codecs",
     "RNACodec": "codecs",
     "Reward": "rewards.base",
+    "ReverseKL": "divergences",
     "SVDD": "steering.svdd",
     "Scores": "rewards.base",
     "SequenceCodec": "codecs",
     "Status": "rewards.base",
     "Unsteered": "steering.unsteered",
+    "Comparison": "comparison",
+    "Task": "comparison",
+    "compare": "comparison",
     "design": "run",
     "estimate_cost": "run",
     "list_backbones": "loading",
@@ -56,16 +70,19 @@ _HOME = {
 }
 
 __all__ = [
-    "Ancestral", "Backbone", "BestOfN", "Cosine", "DNACodec", "DesignSet", "FirstHitting", "FunctionReward",
-    "GendesignError", "KTokens", "LogLinear", "MaskedDiffusion", "PoissonFlow", "PoissonFlowPipeline",
-    "PoissonFlowScheduler", "PosteriorMode", "PosteriorSamples", "ProteinCodec", "RNACodec", "Reward", "SVDD",
-    "Scores", "SequenceCodec", "Status", "Unsteered", "design", "estimate_cost", "list_backbones", "list_rewards",
-    "load_backbone", "load_diffusers", "load_reward", "save_diffusers", "write_report",
+    "AlphaDivergence", "Ancestral", "Backbone", "BestOfN", "ChiSquared", "Comparison", "Cosine", "DesignSet",
+    "DNACodec", "DRAKES", "FirstHitting", "FirstOrder", "FunctionReward", "GendesignError", "Guidance", "KTokens",
+    "LogLinear", "MaskedDiffusion", "MaskedExact", "PlugIn", "PoissonFlow", "PoissonFlowPipeline",
+    "PoissonFlowScheduler", "PolicyGradient", "PosteriorMode", "PosteriorSamples", "ProteinCodec", "ReverseKL",
+    "Reward", "RNACodec", "Scores", "SequenceCodec", "SMC", "Status", "SVDD", "Task", "Unsteered", "VarianceAware",
+    "compare", "design", "estimate_cost", "list_backbones", "list_rewards", "load_backbone", "load_diffusers",
+    "load_reward", "save_diffusers", "write_report",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from gendesign.backbone import Backbone
     from gendesign.codecs import DNACodec, ProteinCodec, RNACodec, SequenceCodec
+    from gendesign.comparison import Comparison, Task, compare
     from gendesign.design_set import DesignSet
     from gendesign.diffusers_bridge import (
         PoissonFlowPipeline,
@@ -77,6 +94,7 @@ if TYPE_CHECKING:
     from gendesign.diffusion.poisson_flow import PoissonFlow
     from gendesign.diffusion.schedules import Cosine, LogLinear
     from gendesign.diffusion.unmasking import Ancestral, FirstHitting, KTokens
+    from gendesign.divergences import AlphaDivergence, ChiSquared, ReverseKL
     from gendesign.errors import GendesignError
     from gendesign.loading import list_backbones, load_backbone
     from gendesign.report import write_report
@@ -84,7 +102,13 @@ if TYPE_CHECKING:
     from gendesign.rewards.base import FunctionReward, Reward, Scores, Status
     from gendesign.run import design, estimate_cost
     from gendesign.steering.best_of_n import BestOfN
+    from gendesign.steering.drakes import DRAKES
+    from gendesign.steering.guidance import Guidance
+    from gendesign.steering.policy_gradient import PolicyGradient
+    from gendesign.steering.proposals import PlugIn, VarianceAware
+    from gendesign.steering.smc import SMC
     from gendesign.steering.svdd import SVDD
+    from gendesign.steering.token_proposals import FirstOrder, MaskedExact
     from gendesign.steering.unsteered import Unsteered
     from gendesign.steering.value import PosteriorMode, PosteriorSamples
 

@@ -90,6 +90,7 @@ class StudentTransition(Transition):
         s: the next noise level, below t.
         aug_dim: D.
         mask: True at free coordinates, which alone count in N, norms, noise and densities; None: all free.
+        shift: by which guidance moves the location; the scale stays the unguided one. None: not at all.
     """
 
     mean: Float[Tensor, "B N"]
@@ -99,6 +100,11 @@ class StudentTransition(Transition):
     s: Float[Tensor, " B"]
     aug_dim: float
     mask: Bool[Tensor, "B N"] | None = None
+    shift: Float[Tensor, "B N"] | None = None
+
+    def moved(self, change: Float[Tensor, "B N"]) -> StudentTransition:
+        """The step whose clean mean is changed by `change`, with this one's scale."""
+        return replace(self, shift=(1 - (self.s / self.t) ** 2)[:, None] * self._free(change))
 
     @property
     def dim(self) -> Float[Tensor, " B"]:
@@ -113,7 +119,8 @@ class StudentTransition(Transition):
     @property
     def loc(self) -> Float[Tensor, "B N"]:
         """Y + (sigma_s^2/sigma_t^2)(x_t - y)."""
-        return self.mean + ((self.s / self.t) ** 2)[:, None] * (self.x_t - self.mean)
+        loc = self.mean + ((self.s / self.t) ** 2)[:, None] * (self.x_t - self.mean)
+        return loc if self.shift is None else loc + self.shift
 
     @property
     def scale2(self) -> Float[Tensor, " B"]:

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from gendesign.backbone import Backbone
 from gendesign.building import whole
+from gendesign.divergences import Divergence
 from gendesign.errors import ConfigError
 from gendesign.rewards.base import Reward
 from gendesign.steering.particles import Cost, Particles, Plan
@@ -35,11 +36,15 @@ class BestOfN(Steering):
         candidates: N, designs drawn for each one kept.
         selection: "best" keeps the highest reward; "resample" draws with weights exp(r/alpha).
         alpha: temperature in the reward's unit, for "resample".
+        divergence: whose best law "resample" approaches as N grows; None: reverse KL, weights exp(r/alpha).
     """
 
     candidates: int = 10
     selection: Literal["best", "resample"] = "best"
     alpha: float | Literal["auto"] = "auto"
+    divergence: Divergence | None = None
+
+    sized_by = "candidates"
 
     def __post_init__(self) -> None:
         whole("candidates", self.candidates)
@@ -104,7 +109,12 @@ class BestOfNSampler(Sampler):
             # of N independent draws with distinct rewards; ties only lower it
             kl = torch.full_like(reward[:, 0], math.log(n) - (n - 1) / n)
         else:
-            log_w = reward / self.temperature
+            divergence = self.method.divergence
+            log_w = (
+                reward / self.temperature
+                if divergence is None
+                else divergence.log_weights(reward, self.temperature)
+            )
             kl = selection_kl(log_w)
         row = choose(log_w, generator=generator)
         index = torch.arange(len(reward), device=row.device) * n + row

@@ -98,7 +98,8 @@ class Particles:
         group: which design a particle belongs to.
         ancestor: row of the parent one step before.
         log_weight: importance weight, in log space.
-        kl: accumulated upper bound on the divergence from the base, in nats.
+        kl: nats whose mean over designs is an upper bound on the divergence from the base.
+        state: what a method remembers of each particle's path; None where it remembers nothing.
         cost: spent so far, by all particles together.
     """
 
@@ -111,6 +112,7 @@ class Particles:
     ancestor: Int[Tensor, " B"]
     log_weight: Float[Tensor, " B"]
     kl: Float[Tensor, " B"]
+    state: Float[Tensor, "B S"] | None = None
     cost: Cost = Cost()
 
     def __len__(self) -> int:
@@ -118,8 +120,10 @@ class Particles:
 
     def __getitem__(self, index: Int[Tensor, " R"]) -> Particles:
         """Some of the rows; the cost, which belongs to the run, stays."""
+        state = None if self.state is None else self.state[index]
         return replace(
             self,
+            state=state,
             **{
                 name: getattr(self, name)[index]
                 for name in ("x", "t", "prediction", "value", "ok", "group", "ancestor", "log_weight", "kl")

@@ -25,18 +25,54 @@ def choose(log_weights: Float[Tensor, "B M"], *, generator: Generator) -> Int[Te
     return passed.sum(-1).clamp(max=cumulative.shape[-1] - 1)
 
 
-def selection_kl(log_weights: Float[Tensor, "B M"]) -> Float[Tensor, " B"]:
-    """What a choice among M equally likely candidates costs: sum_i w_i log(M w_i), in nats.
+def resample(
+    log_weights: Float[Tensor, "G P"], *, systematic: bool = True, generator: Generator
+) -> Int[Tensor, "G P"]:
+    """Draw P indices a row, each index on average P times its share of the row's weight.
 
-    It is the divergence between the joint law of (candidates, choice) and the same with a uniform choice. Summed over
-    the steps of a run it bounds the divergence of the final designs from the base's from above, since discarding the
-    candidates can only lower it.
+    Args:
+        log_weights: unnormalised; -inf excludes an entry, but not all entries of a row.
+        systematic: one uniform a row, whose P equally spaced copies are looked up: an index of weight w is drawn
+            floor(P w) or ceil(P w) times. Otherwise P independent draws (multinomial).
+        generator: source of the uniforms.
+
+    Returns:
+        Indices in ascending order.
+
+    Reference:
+        Kitagawa 1996, Monte Carlo Filter and Smoother for Non-Gaussian Nonlinear State Space Models.
+    """
+    cumulative = log_weights.double().softmax(-1).cumsum(-1)
+    groups, num = cumulative.shape
+    shape = (groups, 1 if systematic else num)
+    u = torch.rand(shape, dtype=torch.float64, device=cumulative.device, generator=generator)
+    place = torch.arange(num, device=u.device)
+    points = (place + u) / num if systematic else u.sort(-1).values
+    index = torch.searchsorted(cumulative, points * cumulative[:, -1:], right=True)
+    # rounding may push the last point onto the end: the last index that has any weight is meant
+    last = torch.where(log_weights > -torch.inf, place, 0).amax(-1, keepdim=True)
+    return torch.minimum(index, last)
+
+
+def selection_kl(
+    log_weights: Float[Tensor, "B M"], log_ratio: Float[Tensor, "B M"] | None = None
+) -> Float[Tensor, " B"]:
+    """What a choice among M candidates costs: sum_i w_i (log(M w_i) - log p_i/q_i), in nats.
+
+    It is the divergence between the joint law of (candidates, choice) and the one in which the chosen candidate comes
+    from p, the others from q, and any is chosen alike. Summed over the steps of a run it bounds the divergence of the
+    final designs from the base's from above, since discarding the candidates can only lower it.
+
+    Args:
+        log_weights: of the candidates, unnormalised.
+        log_ratio: log p/q of each, where they were drawn from another law than the base's.
     """
     log_w = log_weights.double().log_softmax(-1)
     w = log_w.exp()
+    each = log_w + math.log(w.shape[-1])
+    each = each if log_ratio is None else each - log_ratio
     # -inf weights contribute 0, not NaN
-    terms = torch.where(w > 0, w * (log_w + math.log(w.shape[-1])), 0.0)
-    return terms.sum(-1).clamp(min=0.0)
+    return torch.where(w > 0, w * each, 0.0).sum(-1).clamp(min=0.0)
 
 
 def effective_sample_size(log_weights: Float[Tensor, "*B M"]) -> Float[Tensor, "*B"]:

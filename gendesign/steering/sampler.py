@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,11 +20,14 @@ from torch import Generator, Tensor
 
 from gendesign.backbone import Backbone
 from gendesign.building import Configurable, finite
-from gendesign.diffusion.process import Prediction, concatenate
+from gendesign.diffusion.process import Prediction, Transition, concatenate
 from gendesign.diffusion.solvers import Solver
 from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.rewards.base import Reward
+from gendesign.steering.needs import Needs
 from gendesign.steering.particles import Cost, Particles, Plan
+from gendesign.steering.proposals import Base, Guided, Proposal, Target
+from gendesign.steering.sharing import match
 from gendesign.steering.value import Value
 
 
@@ -37,6 +41,7 @@ class Sampler:
         alpha: temperature in the reward's unit, for values that depend on it.
         particles_per_design: particles that share one design.
         solver: takes the base steps instead of random transitions (continuous processes only).
+        proposal: what steps are drawn from; p(x_s | x_t) itself by default.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class Sampler:
         alpha: float = 1.0,
         particles_per_design: int = 1,
         solver: Solver | None = None,
+        proposal: Proposal | None = None,
     ) -> None:
         self.backbone = backbone
         self.reward = reward
@@ -55,6 +61,8 @@ class Sampler:
         self.alpha = alpha
         self.particles_per_design = particles_per_design
         self.solver = solver
+        self.proposal = Base() if proposal is None else proposal
+        self.target = Target(backbone, reward, alpha, value)
 
     def init(self, num: int, plan: Plan, *, generator: Generator) -> Particles:
         """Pure noise for `num` designs."""
@@ -97,13 +105,11 @@ class Sampler:
         """Leave one particle a design."""
         return particles
 
-    def candidates(
-        self, particles: Particles, num: int, step: int, plan: Plan, *, generator: Generator
-    ) -> Tensor:
-        """Draw `num` states a particle from p(x_s | x_t)."""
+    def transitions(self, particles: Particles, step: int, plan: Plan) -> tuple[Transition, Transition]:
+        """The law q that the proposal draws x_s from, and p(x_s | x_t); one object where they are the same."""
         s = self.next_time(particles, step, plan)
-        transition = self.backbone.process.transition(particles.prediction, particles.x, particles.t, s)
-        return transition.sample(num, generator=generator)
+        with torch.no_grad():
+            return self.proposal(self.target, particles.prediction, particles.x, particles.t, s)
 
     def next_time(self, particles: Particles, step: int, plan: Plan) -> Float[Tensor, " B"]:
         """S, the end of reverse step number `step`, of each particle."""
@@ -150,12 +156,12 @@ class Sampler:
         self, x: Tensor, t: Tensor, plan: Plan, known: Particles | None, *, generator: Generator
     ) -> _Seen:
         """Predict and value states, each distinct one once; what is known of the parents costs nothing."""
-        process, denoiser = self.backbone.process, self.backbone.denoiser
+        denoiser = self.backbone.denoiser
         in_time = denoiser.time_conditioned or (self.value is not None and self.value.time_conditioned)
         source, fresh = match(x, t, known, in_time=in_time)
         with torch.no_grad():
             asked = [
-                process.predict(denoiser, x[part], t[part], template=plan.template)
+                self.proposal.predict(self.target, x[part], t[part], template=plan.template)
                 for part in fresh.split(plan.max_rows)
             ]
         new = concatenate(asked)
@@ -171,6 +177,8 @@ class Sampler:
             )
             value, ok, calls = found.values, found.ok, found.reward_calls
         cost = Cost(new.rows, calls, int((~ok).sum()))
+        if isinstance(new, Guided):
+            cost = cost + Cost(reward_calls=new.reward_calls, lookahead_failures=new.failures)
         if known is not None:
             new = known.prediction.append(new)
             value, ok = torch.cat([known.value, value]), torch.cat([known.ok, ok])
@@ -187,44 +195,19 @@ class _Seen:
     cost: Cost
 
 
-def match(
-    x: Tensor, t: Float[Tensor, " R"], known: Particles | None, *, in_time: bool
-) -> tuple[Int[Tensor, " R"], Int[Tensor, " U"]]:
-    """Find equal states.
-
-    Args:
-        x: new states, R of them.
-        t: their times.
-        known: particles already looked at, B of them.
-        in_time: equal states at different times differ.
-
-    Returns:
-        For each new state the row to use of [known; fresh], and the rows of `x` that are fresh: the first of each set
-        of equal ones that is not among the known.
-    """
-    num_known, num = 0 if known is None else len(known), len(x)
-    rows = torch.arange(num_known + num, device=x.device)
-    if x.is_floating_point():  # continuous states never meet
-        return rows[num_known:], rows[:num]
-    pool = x if known is None else torch.cat([known.x, x])
-    if in_time:
-        pool = torch.cat([pool.double(), (t if known is None else torch.cat([known.t, t]))[:, None]], -1)
-    inverse = pool.unique(dim=0, return_inverse=True)[1]
-    first = torch.full_like(rows, len(pool)).scatter_reduce(0, inverse, rows, "amin")[inverse][num_known:]
-    fresh = (first == rows[num_known:]).nonzero().squeeze(-1)
-    slot = rows.clone()
-    slot[num_known + fresh] = num_known + rows[: len(fresh)]
-    return slot[first], fresh
-
-
 class Steering(Configurable, ABC):
     """The settings of a steering method; calling it with a backbone and a reward gives a `Sampler`."""
 
-    needs_gradient: bool = False
-    """Whether the reward must be differentiable."""
-
     alternative: str = "SVDD"
-    """The nearest method without that need, named when a reward is refused."""
+    """The nearest method that does without what this one needs, named when a pair is refused."""
+
+    sized_by: str | None = None
+    """The argument that its cost grows with, such as the number of candidates; None: its cost is fixed."""
+
+    @property
+    def needs(self) -> Needs:
+        """What the backbone and the reward must offer."""
+        return Needs()
 
     @abstractmethod
     def __call__(self, backbone: Backbone, reward: Reward | None) -> Sampler:
@@ -255,15 +238,17 @@ class Steering(Configurable, ABC):
         """The most that a pilot can spend."""
         return Cost()
 
-    def require(self, reward: Reward | None) -> Reward:
-        """The reward, if this method can use it."""
-        name = type(self).__name__
-        if reward is None:
-            raise UnsupportedError(f"{name} needs a reward; give one, or use Unsteered")
-        if self.needs_gradient and not reward.differentiable:
-            raise UnsupportedError(
-                f"{name} needs a differentiable reward, {reward.label} is not; use {self.alternative}"
-            )
+    def require(self, reward: Reward | None, backbone: Backbone | None = None) -> Reward:
+        """The reward, if this method can use it, and the backbone.
+
+        Raises:
+            UnsupportedError: what the method needs is missing; the message names the nearest one that does without.
+        """
+        missing = self.needs.unmet(backbone, reward)
+        if missing:
+            use = "give one, or use Unsteered" if reward is None else f"use {self.alternative}"
+            raise UnsupportedError(f"{type(self).__name__} {missing}; {use}")
+        assert reward is not None
         return reward
 
 
@@ -280,6 +265,21 @@ def temperature(alpha: float | str) -> float:
             )
         raise ConfigError(f"alpha must be a number above 0 or 'auto', got {alpha!r}")
     return finite("alpha", alpha, above=0.0)
+
+
+def alpha_of(alpha: float | Literal["auto"], value: Value) -> float | Literal["auto"]:
+    """The temperature of a method, whose value may hold at one only.
+
+    Raises:
+        ConfigError: the value holds at another one.
+    """
+    if value.alpha is None or alpha == value.alpha:
+        return alpha
+    if alpha != "auto":
+        raise ConfigError(
+            f"this value was learned at alpha={value.alpha:g}, got alpha={alpha}; leave alpha out"
+        )
+    return value.alpha
 
 
 def run_sampler(

@@ -19,15 +19,16 @@ from torch import Generator, Tensor
 
 from gendesign.backbone import Backbone
 from gendesign.building import whole
+from gendesign.divergences import Divergence
 from gendesign.errors import ConfigError
 from gendesign.rewards.base import Reward
+from gendesign.steering.needs import Needs
 from gendesign.steering.particles import Cost, Particles, Plan
+from gendesign.steering.pilot import competing_values, pilot_cost
+from gendesign.steering.proposals import Base, Proposal, log_ratio
 from gendesign.steering.resampling import choose, selection_kl
-from gendesign.steering.sampler import Sampler, Steering, temperature
-from gendesign.steering.value import PosteriorMode, PosteriorSamples, Value
-
-PILOT, PILOT_LOOKS = 32, 8
-"""Base particles from which alpha is chosen, and the steps at which their candidates are valued."""
+from gendesign.steering.sampler import Sampler, Steering, alpha_of, temperature
+from gendesign.steering.value import PosteriorMode, Value
 
 
 @dataclass(frozen=True)
@@ -40,59 +41,55 @@ class SVDD(Steering):
         selection: "categorical" draws with probability ∝ exp(v/alpha); "argmax" is its limit alpha -> 0, what published
             code does.
         value: gives candidates their values: `PosteriorMode`, `PosteriorSamples`, or a learned one.
+        divergence: whose weights the choice within a step follows; None: reverse KL, exp(v/alpha). With another one the
+            designs follow no known law: soft values belong to the KL.
+        proposal: what candidates are drawn from; where it is not p(x_s | x_t) itself, they are weighted by p/q too.
     """
 
     candidates: int = 10
     alpha: float | Literal["auto"] = "auto"
     selection: Literal["categorical", "argmax"] = "categorical"
     value: Value = field(default_factory=PosteriorMode)
+    proposal: Proposal = field(default_factory=Base)
+    divergence: Divergence | None = None
+
+    sized_by = "candidates"
 
     def __post_init__(self) -> None:
         whole("candidates", self.candidates)
+        object.__setattr__(self, "alpha", alpha_of(self.alpha, self.value))
         if self.selection not in ("categorical", "argmax"):
             raise ConfigError(f"selection must be 'categorical' or 'argmax', got {self.selection!r}")
         if self.alpha != "auto":
             temperature(self.alpha)
 
+    @property
+    def needs(self) -> Needs:
+        """What the proposal needs."""
+        return Needs() | self.proposal.needs
+
     def __call__(self, backbone: Backbone, reward: Reward | None) -> SVDDSampler:
         """Bind the method to a backbone and a reward."""
-        return SVDDSampler(backbone, self.require(reward), self)
+        return SVDDSampler(backbone, self.require(reward, backbone), self)
 
     def bound(self, num: int, plan: Plan) -> Cost:
         """M evaluations a step and one to begin with; a reward for each look-ahead."""
         states = num * (self.candidates * plan.steps + 1)
-        draws = self.value.num if isinstance(self.value, PosteriorSamples) else 1
+        scored = self.value.rewards_per_state + self.proposal.rewards_per_step
         # the last candidates are clean: they are scored, but the network is not asked
-        return Cost(network_rows=states - num * self.candidates, reward_calls=states * draws)
+        return Cost(network_rows=states - num * self.candidates, reward_calls=states * scored)
 
     def pilot(
         self, backbone: Backbone, reward: Reward, plan: Plan, *, generator: Generator
     ) -> tuple[Float[Tensor, "G M"], Cost]:
         """Values of the candidates of base particles, at a few steps along the way."""
-        walker = Sampler(backbone, None)
-        # at a huge alpha a soft value is the mean: the temperature is not known yet
-        looker = Sampler(backbone, reward, value=self.value, alpha=1e9)
-        looks = {round((i + 0.5) * plan.steps / PILOT_LOOKS) for i in range(PILOT_LOOKS)}
-        parent = torch.arange(PILOT).repeat_interleave(self.candidates)
-        particles = walker.init(PILOT, plan, generator=generator)
-        parent, groups, cost = parent.to(particles.x.device), [], Cost()
-        for step in range(plan.steps):
-            if step in looks:
-                drawn = walker.candidates(particles, self.candidates, step, plan, generator=generator)
-                x = drawn.transpose(0, 1).flatten(0, 1)
-                seen = looker.children(
-                    replace(particles, cost=Cost()), x, parent, step, plan, generator=generator
-                )
-                groups.append(seen.value.view(PILOT, self.candidates).cpu())
-                cost = cost + seen.cost
-            particles = walker.step(particles, step, plan, generator=generator)
-        return torch.cat(groups), cost + particles.cost
+        return competing_values(
+            backbone, reward, self.value, plan, candidates=self.candidates, generator=generator
+        )
 
     def pilot_bound(self, plan: Plan) -> Cost:
         """The walk of the base particles, and their candidates at each look."""
-        looks = PILOT * self.candidates * PILOT_LOOKS
-        draws = self.value.num if isinstance(self.value, PosteriorSamples) else 1
-        return Cost(network_rows=PILOT * plan.steps + looks, reward_calls=looks * draws)
+        return pilot_cost(self.value, plan, candidates=self.candidates)
 
 
 class SVDDSampler(Sampler):
@@ -102,22 +99,26 @@ class SVDDSampler(Sampler):
         # argmax needs no temperature, unless the value does
         greedy = method.selection == "argmax" and method.alpha == "auto"
         alpha = 1.0 if greedy else temperature(method.alpha)
-        super().__init__(backbone, reward, value=method.value, alpha=alpha)
+        super().__init__(backbone, reward, value=method.value, alpha=alpha, proposal=method.proposal)
         self.method = method
 
     def step(self, particles: Particles, step: int, plan: Plan, *, generator: Generator) -> Particles:
         """Draw, value, keep."""
         m, b = self.method.candidates, len(particles)
-        # 1. M candidates from p(x_s | x_t), the candidates of one particle side by side
-        drawn = self.candidates(particles, m, step, plan, generator=generator).transpose(0, 1)
+        # 1. M candidates from the proposal, the candidates of one particle side by side
+        q, p = self.transitions(particles, step, plan)
+        drawn = q.sample(m, generator=generator)
+        ratio = log_ratio(p, q, drawn).T
         parent = torch.arange(b, device=drawn.device).repeat_interleave(m)
         # 2. their values (and predictions, of which the winner's serves the next step)
-        ahead = self.children(particles, drawn.flatten(0, 1), parent, step, plan, generator=generator)
+        ahead = self.children(
+            particles, drawn.transpose(0, 1).flatten(0, 1), parent, step, plan, generator=generator
+        )
         last = step + 1 == plan.steps
-        log_w = self._log_weights(ahead.value.view(b, m), ahead.ok.view(b, m), last=last)
-        # 3. keep one, with probability ∝ exp(v/alpha)
+        log_w = self._log_weights(ahead.value.view(b, m), ahead.ok.view(b, m), last=last) + ratio
+        # 3. keep one, with probability ∝ exp(v/alpha) p/q
         kept = choose(log_w, generator=generator) + torch.arange(b, device=drawn.device) * m
-        return replace(ahead[kept], kl=particles.kl + selection_kl(log_w))
+        return replace(ahead[kept], kl=particles.kl + selection_kl(log_w, ratio))
 
     def _log_weights(self, value: Float[Tensor, "B M"], ok: Tensor, *, last: bool) -> Float[Tensor, "B M"]:
         """v/alpha, or its argmax limit; a candidate without any value counts as its siblings' mean."""
@@ -128,4 +129,6 @@ class SVDDSampler(Sampler):
             value = torch.where(ok | ~ok.any(-1, keepdim=True), value, -torch.inf)
         if self.method.selection == "argmax":
             return torch.where(value == value.amax(-1, keepdim=True), 0.0, -torch.inf)
-        return value / self.alpha
+        if self.method.divergence is None:
+            return value / self.alpha
+        return self.method.divergence.log_weights(value, self.alpha)

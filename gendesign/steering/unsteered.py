@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gendesign.backbone import Backbone
 from gendesign.diffusion.solvers import Solver
 from gendesign.rewards.base import Reward
+from gendesign.steering.needs import Needs
 from gendesign.steering.particles import Cost, Plan
 from gendesign.steering.sampler import Sampler, Steering
 
@@ -21,6 +22,11 @@ class Unsteered(Steering):
     """
 
     solver: Solver | None = None
+
+    @property
+    def needs(self) -> Needs:
+        """No reward; a solver needs a flow."""
+        return Needs(reward=False, process=None if self.solver is None else "continuous")
 
     def __call__(self, backbone: Backbone, reward: Reward | None = None) -> Sampler:
         """Bind the method to a backbone."""

@@ -45,6 +45,12 @@ class Value(Configurable, ABC):
     time_conditioned: bool = False
     """Whether equal states at different times may have different values."""
 
+    alpha: float | None = None
+    """The only temperature at which the values hold; None: any."""
+
+    rewards_per_state: int = 1
+    """The most designs that are scored to value a state."""
+
     @abstractmethod
     def __call__(
         self,
@@ -97,7 +103,7 @@ class PosteriorSamples(Value):
     """
 
     def __init__(self, num: int = 4, *, soft: bool = False) -> None:
-        self.num = whole("num", num)
+        self.num = self.rewards_per_state = whole("num", num)
         self.soft = soft
 
     def __call__(
@@ -123,6 +129,52 @@ class PosteriorSamples(Value):
         else:
             value = v.masked_fill(~fine, 0.0).sum(0) / count.clamp(min=1)
         return Valued(value.masked_fill(count == 0, math.nan), count > 0, calls)
+
+
+class StateValue(Value):
+    """A value that reads x_t itself, so that no prediction of it is needed: learned values, tables.
+
+    Where nothing is left to denoise it is the reward, like every value.
+    """
+
+    @abstractmethod
+    def read(self, codec: Codec, x: Tensor, t: Float[Tensor, " B"], *, alpha: float) -> Float[Tensor, " B"]:
+        """Values of noisy states, in the reward's unit.
+
+        Args:
+            codec: what the states encode.
+            x: states.
+            t: their times.
+            alpha: temperature, in the reward's unit.
+        """
+
+    def value(
+        self, reward: Reward, codec: Codec, x: Tensor, t: Float[Tensor, " B"], *, alpha: float
+    ) -> Valued:
+        """Value states: clean ones by the reward, noisy ones by `read`."""
+        clean = t == 0 if x.is_floating_point() else (x != getattr(codec, "mask_id", -1)).all(-1)
+        values = torch.full((len(x),), torch.nan, dtype=torch.float64, device=x.device)
+        ok, calls = torch.ones_like(clean), 0
+        if not bool(clean.all()):
+            values[~clean] = self.read(codec, x[~clean], t[~clean], alpha=alpha).double()
+        if bool(clean.any()):
+            scored, fine, calls = score_distinct(reward, codec.decode(x[clean]))
+            values[clean] = torch.from_numpy(scored).to(values)
+            ok[clean] = torch.from_numpy(fine).to(ok.device)
+        return Valued(values, ok, calls)
+
+    def __call__(
+        self,
+        reward: Reward,
+        codec: Codec,
+        x: Tensor,
+        t: Float[Tensor, " B"],
+        prediction: Prediction,
+        *,
+        alpha: float,
+        generator: Generator,
+    ) -> Valued:
+        return self.value(reward, codec, x, t, alpha=alpha)
 
 
 def score_distinct(reward: Reward, designs: list[Design]) -> tuple[np.ndarray, np.ndarray, int]:

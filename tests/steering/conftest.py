@@ -14,15 +14,17 @@ from torch import Generator, Tensor, nn
 
 from gendesign.backbone import Backbone
 from gendesign.codecs import Codec, DNACodec
+from gendesign.diffusion.enumerated import best_objective, path_objective
 from gendesign.diffusion.exact import PointSet, PosteriorDraws
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.diffusion.unmasking import FirstHitting, Unmasking
 from gendesign.models.base import TokenDenoiser
-from gendesign.rewards.base import FunctionReward, Reward
+from gendesign.models.tabular import TabularDenoiser as LearnableTable
+from gendesign.rewards.base import DifferentiableReward, Reward
 from gendesign.steering.particles import Plan, make_plan
 from gendesign.steering.sampler import Steering, run_sampler
-from gendesign.steering.value import Value, Valued
+from gendesign.steering.value import StateValue, Value, Valued
 
 K = 4
 MASK = 4
@@ -54,26 +56,49 @@ class TabularDenoiser(TokenDenoiser):
         return self.logits[self.index(x)]
 
 
-class ExactSoftValue(Value):
+class ExactSoftValue(StateValue):
     """v(x_t) = alpha log E[exp(r(x_0)/alpha) | x_t], from the table."""
 
     def __init__(self, table: Tensor, denoiser: TabularDenoiser) -> None:
         self.table = table
         self.denoiser = denoiser
 
-    def __call__(
-        self,
-        reward: Reward,
-        codec: Any,
-        x: Tensor,
-        t: Tensor,
-        prediction: Any,
-        *,
-        alpha: float,
-        generator: Generator,
-    ) -> Valued:
-        values = self.table[self.denoiser.index(x)]
-        return Valued(values, torch.ones_like(values, dtype=torch.bool), 0)
+    def read(self, codec: Any, x: Tensor, t: Tensor, *, alpha: float) -> Tensor:
+        return self.table[self.denoiser.index(x)]
+
+
+class ArenaReward(DifferentiableReward):
+    """A reward of every string of a length, and its expectation under independent letters as its relaxation."""
+
+    name = "arena"
+
+    def __init__(self, r: Callable[[str], float], table: Tensor) -> None:
+        self.r = r
+        self.table = table
+
+    def score(self, designs: Sequence[str]) -> list[float]:
+        return [self.r(design) for design in designs]
+
+    def relaxed(self, x: Tensor) -> Tensor:
+        law = torch.ones(len(x), 1).to(x)
+        for letter in x.unbind(1):
+            law = (law[:, :, None] * letter[:, None]).flatten(1)
+        return law @ self.table.to(x)
+
+
+class NumbersReward(DifferentiableReward):
+    """A reward of vectors, written with operations that numbers and tensors share."""
+
+    name = "arena"
+
+    def __init__(self, r: Callable[[Any], Any]) -> None:
+        self.r = r
+
+    def score(self, designs: Sequence[Any]) -> list[float]:
+        return [float(self.r(design)) for design in designs]
+
+    def relaxed(self, x: Tensor) -> Tensor:
+        return self.r(x.unbind(-1))
 
 
 @dataclass
@@ -153,7 +178,7 @@ def make_arena() -> Callable[..., Arena]:
         process = MaskedDiffusion(K, unmasking=FirstHitting() if unmasking is None else unmasking)
         backbone = Backbone(codec, process, TabularDenoiser(table, length))
         values = torch.tensor([r(design) for design in designs], dtype=torch.float64)
-        reward = FunctionReward(r, name="arena", each=True)
+        reward = ArenaReward(r, values)
         return Arena(backbone, reward, designs, table, values, alpha)
 
     return make
@@ -244,8 +269,104 @@ def make_points_arena() -> Callable[..., PointsArena]:
         exact = Backbone(codec, PosteriorDraws(aug_dim, **settings), denoiser)
         moments = Backbone(codec, PoissonFlow(aug_dim, **settings), denoiser)
         values = torch.tensor([r(y.numpy()) for y in points], dtype=torch.float64)
-        reward = FunctionReward(lambda designs: [r(design) for design in designs], name="arena")
+        reward = NumbersReward(r)
         return PointsArena(exact, moments, reward, points.double(), law, values, alpha)
+
+    return make
+
+
+class TableReward(DifferentiableReward):
+    """A number for every design, multilinear in relaxed ones."""
+
+    def __init__(self, table: Tensor, name: str = "table") -> None:
+        self.table = table
+        self.name = name
+
+    def score(self, designs: Sequence[str]) -> Any:
+        place = [sum("ACGT".index(c) * K ** (len(d) - 1 - i) for i, c in enumerate(d)) for d in designs]
+        return self.table[torch.tensor(place)]
+
+    def relaxed(self, x: Tensor) -> Tensor:
+        weight = x[:, 0]
+        for i in range(1, x.shape[1]):
+            weight = (weight[:, :, None] * x[:, i, None, :]).flatten(1)
+        return weight @ self.table
+
+
+@dataclass
+class TunableArena:
+    """A policy and its base as tables over every partly masked string, and the exact objective of fine-tuning."""
+
+    policy: Backbone
+    base: Backbone
+    reward: TableReward
+    times: Tensor
+    alpha: float
+
+    def objective(self, *, divergence: Any = None) -> Tensor:
+        """E[r] - alpha D(path || base path), exact, differentiable in the policy's table."""
+        tables = [backbone.denoiser.table for backbone in (self.policy, self.base)]
+        return path_objective(
+            self.policy.process,  # type: ignore[arg-type]
+            tables[0],
+            tables[1],
+            self.reward.table,
+            self.times,
+            alpha=self.alpha,
+            divergence=divergence,
+        )
+
+    def best(self) -> float:
+        """The best objective on this grid."""
+        table = self.base.denoiser.table.detach()
+        process: Any = self.policy.process
+        return best_objective(process, table, self.reward.table, self.times, alpha=self.alpha)[0]
+
+    def outcome(self, method: Any, num: int, *, seed: int = 0, alpha: float | None = None) -> Any:
+        noise = Generator().manual_seed(seed)
+        price = self.alpha if alpha is None else alpha
+        return method.objective(
+            self.policy, self.base, self.reward, self.times, num, alpha=price, generator=noise
+        )
+
+    def tune(self, method: Any, *, updates: int, batch: int, lr: float = 0.1, seed: int = 0) -> float:
+        """Train; the exact objective that is reached."""
+        ascent = torch.optim.Adam(self.policy.parameters(), lr=lr)
+        slower = torch.optim.lr_scheduler.CosineAnnealingLR(ascent, updates)
+        noise = Generator().manual_seed(seed)
+        for _ in range(updates):
+            found = method.objective(
+                self.policy, self.base, self.reward, self.times, batch, alpha=self.alpha, generator=noise
+            )
+            ascent.zero_grad()
+            found.loss.backward()
+            ascent.step()
+            slower.step()
+        return float(self.objective().detach())
+
+
+@pytest.fixture
+def make_tunable() -> Callable[..., TunableArena]:
+    def make(
+        r: Callable[[str], float],
+        *,
+        p: Sequence[float] = (0.4, 0.3, 0.2, 0.1),
+        length: int = 3,
+        alpha: float = 0.5,
+        unmasking: Unmasking | None = None,
+        steps: int = 8,
+    ) -> TunableArena:
+        law = torch.ones(1, dtype=torch.float64)
+        for _ in range(length):
+            law = (law[:, None] * torch.tensor(p, dtype=torch.float64)).flatten()
+        process = MaskedDiffusion(K, unmasking=FirstHitting() if unmasking is None else unmasking)
+        designs = ["".join(letters) for letters in itertools.product("ACGT", repeat=length)]
+        table = torch.tensor([r(design) for design in designs], dtype=torch.float64)
+        policy, base = (
+            Backbone(DNACodec(length), process, LearnableTable(K, length).set_law(law)) for _ in range(2)
+        )
+        times = process.times(process.num_steps(steps, length))
+        return TunableArena(policy, base.requires_grad_(False), TableReward(table), times, alpha)
 
     return make
 

@@ -1,0 +1,166 @@
+"""Guided steps of masked diffusion: token laws tilted with exp(Delta/alpha).
+
+Delta(l, v) is by how much the value changes when position l is revealed as v; a token that stays masked has 0.
+
+- `MaskedExact` values every state with one more token revealed, L·K of them a particle. It is for values that read x_t
+  themselves (learned ones): a look-ahead would cost a network call each.
+- `FirstOrder` linearises the relaxed reward in the probabilities of the clean tokens, P = p(x_0 | x_t):
+
+      Delta(l, v) = sum_u (e_v - P_l)_u dr/dP(l, u),
+
+  one gradient of the reward; `through_network` adds what revealing l changes in the predictions elsewhere, by a
+  vector-Jacobian product of the network at the one-hots of x_t.
+
+Nisonoff et al. 2024, Unlocking Guidance for Discrete State-Space Diffusion and Flow Models, arXiv 2406.01572.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gendesign.diffusion.masked import MaskedDiffusion, TokenPrediction
+from gendesign.diffusion.process import Prediction, Transition
+from gendesign.diffusion.twisted import twist
+from gendesign.errors import UnsupportedError
+from gendesign.steering.needs import Needs
+from gendesign.steering.proposals import Guided, Proposal, Target, relaxed_value
+from gendesign.steering.value import StateValue
+
+ROWS = 4096
+"""States that are valued in one call."""
+
+
+@dataclass(frozen=True)
+class GuidedTokens(TokenPrediction, Guided):
+    """Clean token log-probabilities, and the change of value that each reveal brings.
+
+    Attributes:
+        change: Delta, in the reward's unit; 0 at known positions.
+        reward_calls: see `Guided`.
+        failures: see `Guided`.
+    """
+
+    change: Float[Tensor, "B L K"] = None  # type: ignore[assignment]
+    reward_calls: int = 0
+    failures: int = 0
+
+    def __getitem__(self, index: Tensor) -> GuidedTokens:
+        return GuidedTokens(self.log_probs[index], change=self.change[index])
+
+    def append(self, other: Prediction) -> GuidedTokens:
+        assert isinstance(other, GuidedTokens)
+        return GuidedTokens(
+            torch.cat([self.log_probs, other.log_probs]),
+            self.rows + other.rows,
+            torch.cat([self.change, other.change]),
+            self.reward_calls + other.reward_calls,
+            self.failures + other.failures,
+        )
+
+
+class TokenGuidance(Proposal):
+    """Base of masked proposals: a step's token laws are tilted."""
+
+    def __call__(
+        self, target: Target, prediction: Any, x: Tensor, t: Float[Tensor, " B"], s: Float[Tensor, " B"]
+    ) -> tuple[Transition, Transition]:
+        p = target.backbone.process.transition(prediction, x, t, s)
+        return twist(p, prediction.change / target.alpha), p
+
+
+class MaskedExact(TokenGuidance):
+    """Every single reveal is valued: with the exact soft value and one token a step this is p*(x_s | x_t) itself."""
+
+    # the neighbours are valued at the state's own time
+    needs = Needs(time_independent=True, density=True, process="masked")
+    alternative = "FirstOrder"
+
+    def predict(
+        self, target: Target, x: Int[Tensor, "B L"], t: Float[Tensor, " B"], *, template: Tensor | None = None
+    ) -> GuidedTokens:
+        value, codec = target.value, target.backbone.codec
+        if not isinstance(value, StateValue) or target.reward is None:
+            raise UnsupportedError(
+                "MaskedExact values all L·K neighbours of a state, which needs a value that reads states, such as "
+                f"LearnedValue; got {type(value).__name__}: fit one (gendesign fit-value), or use FirstOrder"
+            )
+        prediction = target.backbone.predict(x, t, template=template)
+        assert isinstance(prediction, TokenPrediction)
+        tokens = prediction.log_probs.shape[-1]
+        row, place = (x == tokens).nonzero(as_tuple=True)
+        change = torch.zeros_like(prediction.log_probs)
+        calls = failures = 0
+        own = value.value(target.reward, codec, x, t, alpha=target.alpha)
+        for part in torch.arange(len(row), device=x.device).split(max(1, ROWS // tokens)):
+            near = x[row[part]].repeat_interleave(tokens, 0)
+            revealed = torch.arange(tokens, device=x.device).repeat(len(part))
+            near.scatter_(1, place[part].repeat_interleave(tokens)[:, None], revealed[:, None])
+            time = t[row[part]].repeat_interleave(tokens)
+            found = value.value(target.reward, codec, near, time, alpha=target.alpha)
+            # a neighbour that cannot be valued inherits, which is no tilt
+            parent = own.values[row[part]].repeat_interleave(tokens)
+            delta = torch.where(found.ok, found.values - parent, 0.0)
+            change[row[part], place[part]] = delta.view(-1, tokens)
+            calls, failures = calls + found.reward_calls, failures + int((~found.ok).sum())
+        return GuidedTokens(prediction.log_probs, prediction.rows, change, calls, failures)
+
+
+class FirstOrder(TokenGuidance):
+    """The change of the relaxed reward, to first order.
+
+    Args:
+        through_network: differentiate the prediction too, so that a reveal's effect elsewhere is seen: one
+            vector-Jacobian product of the network.
+    """
+
+    needs = Needs(gradient=True, density=True, process="masked")
+    rewards_per_step = 1
+
+    def __init__(self, *, through_network: bool = False) -> None:
+        self.through_network = through_network
+
+    def predict(
+        self, target: Target, x: Int[Tensor, "B L"], t: Float[Tensor, " B"], *, template: Tensor | None = None
+    ) -> GuidedTokens:
+        process = target.backbone.process
+        assert isinstance(process, MaskedDiffusion)
+        tokens = process.vocab_size
+        masked = x == tokens
+        open_rows = masked.any(-1)
+        if self.through_network and bool(open_rows.any()):
+            return self._differentiated(target, x, t)
+        prediction = target.backbone.predict(x, t, template=template)
+        assert isinstance(prediction, TokenPrediction)
+        with torch.enable_grad():
+            p = prediction.log_probs.exp().requires_grad_()
+            (gradient,) = torch.autograd.grad(relaxed_value(target, p).sum(), p)
+        change = gradient - (prediction.log_probs.exp() * gradient).sum(-1, keepdim=True)
+        return _guided(prediction, change, masked, int(open_rows.sum()))
+
+    def _differentiated(self, target: Target, x: Tensor, t: Tensor) -> GuidedTokens:
+        process = target.backbone.process
+        with torch.enable_grad():
+            state = process.soft(x).requires_grad_()
+            prediction = target.backbone.predict(state, t)
+            assert isinstance(prediction, TokenPrediction)
+            known, mask = state[..., :-1], state[..., -1:]
+            value = relaxed_value(target, known + mask * prediction.log_probs.exp())
+            (gradient,) = torch.autograd.grad(value.sum(), state)
+        masked = x == state.shape[-1] - 1
+        log_probs = torch.where(masked[..., None], prediction.log_probs.detach(), known.detach().log())
+        change = gradient[..., :-1] - gradient[..., -1:]
+        return _guided(TokenPrediction(log_probs, prediction.rows), change, masked, len(x))
+
+
+def _guided(
+    prediction: TokenPrediction, change: Float[Tensor, "B L K"], masked: Tensor, calls: int
+) -> GuidedTokens:
+    """Keep the changes of rows where they are finite, at masked positions."""
+    fine = change.isfinite().flatten(1).all(-1)
+    change = torch.where(masked[..., None] & fine[:, None, None], change, 0.0)
+    return GuidedTokens(prediction.log_probs, prediction.rows, change, calls, int((~fine).sum()))
