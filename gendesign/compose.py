@@ -273,6 +273,14 @@ def _set(plain: dict[str, Any], key: str, text: str, trust: Sequence[str]) -> No
     assign(node, head, path, text, trust)
 
 
+def configurations(config_dir: str | Path | None = None) -> dict[str, str]:
+    """Names of the whole configurations, with the first line of each file where it is a comment."""
+    folders = [_existing_folder(config_dir)] if config_dir is not None else []
+    files = [file for folder in (*folders, CONFIGS) for file in sorted(folder.glob("*.yaml"))]
+    first = {file.stem: file.read_text().partition("\n")[0] for file in files}
+    return {name: line.lstrip("# ") if line.startswith("#") else "" for name, line in first.items()}
+
+
 def steering_methods(config_dir: str | Path | None = None, *, trust: Sequence[str] = ()) -> dict[str, str]:
     """Names of the steering methods, with the first line of the docstring of each one's module."""
     folders = [_existing_folder(config_dir)] if config_dir is not None else []

@@ -44,13 +44,13 @@ def read_npz(path: Path) -> dict[str, NDArray]:
         raise DataError(f"{path}: is not an .npz file of plain arrays ({error})") from error
 
 
-def encode_png(image: Array) -> bytes:
-    """An image [H, W] or [H, W, 3] with values in [0, 1] as the content of a PNG file."""
+def encode_picture(image: Array, kind: str = "PNG") -> bytes:
+    """An image [H, W] or [H, W, 3] with values in [0, 1] as the content of a PNG or JPEG file; NaN is black."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    pixels = np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
-    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    pixels = np.rint(255 * np.clip(np.nan_to_num(image), 0, 1)).astype(np.uint8)
+    Image.fromarray(pixels).save(buffer, format=kind, optimize=True, quality=90)
     return buffer.getvalue()
 
 

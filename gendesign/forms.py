@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from gendesign.array_codecs import ImageCodec, VectorCodec, VectorSequenceCodec
 from gendesign.codecs import Codec, SequenceCodec
-from gendesign.design_files import encode_npz, encode_png
+from gendesign.design_files import encode_npz, encode_picture
 from gendesign.designs import Array, Design
 
 Files = Mapping[str, "bytes | Files"]
@@ -151,7 +151,7 @@ class Image(Form):
 
     def files(self, designs: Sequence[Design], titles: Sequence[str | None]) -> Files:
         """The arrays, and a PNG of 8 bits each."""
-        pictures = {_png(rank): encode_png(np.asarray(d)) for rank, d in enumerate(designs, start=1)}
+        pictures = {_png(rank): encode_picture(np.asarray(d)) for rank, d in enumerate(designs, start=1)}
         return {self.result: encode_npz(designs=stack(designs)), "images": pictures}
 
 

@@ -22,6 +22,7 @@ from gendesign.compose import (
     SETTINGS,
     backbone_settings,
     compose,
+    configurations,
     options,
     read_yaml,
     steering_methods,
@@ -232,6 +233,7 @@ def list_verb(arguments: argparse.Namespace) -> None:
     """Print what can be named on the command line."""
     public = {name: f"{about} [{tables.state(name)}]" for name, about in tables.list_tables().items()}
     for title, found in (
+        ("configurations", configurations(arguments.config_dir)),
         ("backbones", list_backbones()),
         ("rewards", list_rewards()),
         ("steering", steering_methods(arguments.config_dir, trust=arguments.trust)),

@@ -102,7 +102,7 @@ def test_page_is_one_file_in_the_words_of_its_designs(name: str) -> None:
     page = Page(html)
     assert len(page.ids) == len(set(page.ids)) > 20
     assert all(load.startswith(("#", "data:image/png;base64,")) for load in page.loads)
-    without = re.sub(r"data:image/png;base64,[\w+/=]+", "", html)
+    without = re.sub(r"data:image/\w+;base64,[\w+/=]+", "", html)
     assert not re.search(r"https?:|@import|file:|//[a-z]|<script", without)
     assert not re.search(SEQUENCE_WORDS, page.text, flags=re.IGNORECASE)
     assert html == render_report(make(name))
@@ -141,9 +141,12 @@ def test_contact_sheets_show_the_whole_range_of_many_and_large_pictures() -> Non
     run = replace(run, base=None)
     html = render_report(run)
     assert "64 of 150" in html and "image-rendering: pixelated" in html
+    photos = [np.random.default_rng(i).random((256, 128, 3)) for i in range(20)]
+    html = render_report(replace(run[np.arange(20)], designs=photos, nearest=photos, form=Image(3)))
+    assert "16 of 20" in html and "data:image/jpeg" in html and len(html) < 5_000_000
     large = np.random.default_rng(0).random((600, 300, 3))
     assert max(reduced(large).shape) <= LARGEST
-    np.testing.assert_allclose(reduced(large)[0, 0], large[:3, :3].mean((0, 1)))
+    np.testing.assert_allclose(reduced(large)[0, 0], large[:4, :4].mean((0, 1)))
     assert reduced(large[:40, :40]) is not None and reduced(large[:40, :40]).shape == (40, 40, 3)
 
 
@@ -166,6 +169,21 @@ def test_pages_survive_what_is_missing(name: str) -> None:
     failed = Scores.all(20, Status.TIMED_OUT, "no answer <within> 3 s")
     text = Page(render_report(replace(alone, scores={"guide": failed}))).text
     assert text.count("no answer <within> 3 s") == 20 and "20 without a score" in text
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_designs_that_are_no_numbers_do_not_break_the_page(name: str) -> None:
+    run = make(name)
+    broken = [np.full_like(run.designs[0], np.nan), *run.designs[1:]]
+    values = Scores(np.append(np.nan, run.values[1:]))
+    assert (
+        "1 without a score"
+        in Page(render_report(replace(run, designs=broken, scores={"guide": values}))).text
+    )
+    nothing = [np.full_like(design, np.nan) for design in run.designs]
+    assert "20 without a score" in Page(
+        render_report(replace(run, designs=nothing, scores={"guide": Scores(np.full(20, np.nan))}))
+    ).text  # fmt: skip
 
 
 def test_columns_of_vectors_are_drawn_and_listed() -> None:

@@ -1,7 +1,7 @@
 """Images on the page: contact sheets of unsteered and steered designs, and the nearest training image of the best ones.
 
-Pictures are PNG inside the page. Small ones keep their pixels, which the browser enlarges without smoothing; large ones
-are reduced to the size at which they are seen.
+Pictures are inside the page. Small ones are PNG and keep their pixels, which the browser enlarges without smoothing.
+Large ones are reduced to the size at which they are seen, as JPEG.
 """
 
 import base64
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from gendesign.design_files import encode_png
+from gendesign.design_files import encode_picture
 from gendesign.designs import Array, Design
 from gendesign.report.content import Content, Words
 from gendesign.report.shown import Shown
@@ -18,7 +18,9 @@ from gendesign.report.text import number
 
 SHEET = ((32, 8, 64), (64, 6, 36), (10**9, 4, 16))
 """Of pictures up to so many pixels high or wide: how many in a row of a contact sheet, and how many at most."""
-LARGEST = 256
+SMALL = 64
+"""Pixels, high or wide, up to which every pixel is kept."""
+LARGEST = 192
 """Pixels of a picture inside the page."""
 
 
@@ -64,9 +66,12 @@ class Pictures(Content):
         return Markup("")
 
     def picture(self, design: Design, *, label: str) -> Markup:
-        image = reduced(np.asarray(design))
-        data = base64.b64encode(encode_png(image)).decode()
-        return Markup('<img src="data:image/png;base64,{}" alt="{}" title="{}">').format(data, label, label)
+        image = np.asarray(design)
+        small = max(image.shape[:2]) <= SMALL
+        content = encode_picture(image) if small else encode_picture(reduced(image), "JPEG")
+        data = f"data:image/{'png' if small else 'jpeg'};base64,{base64.b64encode(content).decode()}"
+        look = Markup('class="pixels" ') if small else Markup("")
+        return Markup('<img {}src="{}" alt="{}" title="{}">').format(look, data, label, label)
 
     def missing(self) -> list[str]:
         if self.run.nearest is None:

@@ -33,7 +33,8 @@ class Vectors(Content):
         return form.names(num) if isinstance(form, Vector) else ()
 
     def variables(self) -> dict[str, Any]:
-        sets = [(one, stack(one.designs)) for one in self.sets if one.designs]
+        sets = [(one, _finite(stack(one.designs))) for one in self.sets if one.designs]
+        sets = [(one, values) for one, values in sets if len(values)]
         names = self._names if sets else ()
         plane = None
         if len(names) == 2 and not self._stepwise:
@@ -76,8 +77,14 @@ class Vectors(Content):
         return []
 
 
+def _finite(values: Floats) -> Floats:
+    """The designs whose numbers are all finite."""
+    return values[np.isfinite(values).reshape(len(values), -1).all(1)]
+
+
 def path(values: Floats, *, width: int = 120, height: int = 28) -> Markup:
     """A column along the steps as a small line, from its lowest to its highest value."""
+    values = np.nan_to_num(values)
     low, spread = float(values.min()), float(np.ptp(values)) or 1.0
     x = np.linspace(1, width - 1, len(values))
     y = (height - 2) * (1 - (values - low) / spread) + 1
