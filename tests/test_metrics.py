@@ -529,3 +529,41 @@ def test_unwritable_reference_leaves_nothing(tmp_path):
 
 def test_separators_frame_designs():
     assert encode_letters(["AC", "", "T?"], "ACGT").tolist() == [255, 0, 1, 255, 255, 3, 255, 255]
+
+
+# ---------------------------------------------------------------- arrays
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 3)])
+def test_distances_of_arrays_are_euclidean(shape):
+    rng = np.random.default_rng(0)
+    designs = list(rng.normal(size=(7, *shape)))
+    designs.append(designs[2].copy())
+    between = metrics.pairwise_distance(designs)
+    for i, j in itertools.product(range(8), repeat=2):
+        assert between[i, j] == pytest.approx(np.sqrt(((designs[i] - designs[j]) ** 2).sum()))
+    assert (between == between.T).all() and (np.diag(between) == 0).all() and between[2, 7] == 0
+    assert metrics.mean_pairwise_distance(designs) == pytest.approx(between.sum() / 56)
+    training = rng.normal(size=(30, *shape))
+    training[11] = designs[3]
+    distance, nearest = metrics.nearest_array(designs, training)
+    brute = [[np.linalg.norm((d - t).ravel()) for t in training] for d in designs]
+    assert nearest.tolist() == np.argmin(brute, axis=1).tolist()
+    assert distance.tolist() == pytest.approx(np.min(brute, axis=1).tolist()) and distance[3] == 0
+
+
+def test_equal_arrays_are_one_design():
+    designs = [
+        np.array([0.0, 1.0]),
+        np.array([-0.0, 1.0]),
+        np.array([[0.0, 1.0]]),
+        np.array([0.0, 1.0 + 1e-16]),
+    ]
+    assert metrics.num_distinct(designs) == 2 and metrics.num_distinct(["a", "b", "a"]) == 2
+    assert metrics.unique_fraction(designs) == 0.5
+
+
+def test_a_subset_of_arrays_is_spread():
+    designs = [np.array([float(i), 0.0]) for i in (0, 1, 2, 50, 51, 100)]
+    chosen = metrics.diverse_subset(np.array([5.0, 4.0, 3.0, 2.0, np.nan, 1.0]), designs, 3, diversity=1.0)
+    assert chosen.tolist() == [0, 5, 3]
