@@ -120,10 +120,11 @@ class Comparison:
 
     @property
     def config(self) -> Config:
-        """Plain data, from which the same comparison is made again."""
+        """Plain data, from which the same comparison is made again; whom to trust is not for a file to say."""
         plain = {each.name: getattr(self, each.name) for each in fields(self)}
         tasks = {name: task.config for name, task in self.tasks.items()}
-        lists = {name: list(plain[name]) for name in ("seeds", *CURRENCIES, "trust")}
+        del plain["trust"]
+        lists = {name: list(plain[name]) for name in ("seeds", *CURRENCIES)}
         return {**plain, **lists, "methods": dict(self.methods), "tasks": tasks}
 
 

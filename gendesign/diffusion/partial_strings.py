@@ -12,7 +12,6 @@ sampling draws (Zheng et al. 2024, arXiv 2409.02908), without a sampling error.
 from __future__ import annotations
 
 import math
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

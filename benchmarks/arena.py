@@ -1,0 +1,218 @@
+"""Every method against the exactly known p* of TF-bind-8, at equal budgets.
+
+    python benchmarks/landscape.py --data DATA --out runs/arena      (once; the backbone)
+    python benchmarks/arena.py --data DATA --out runs/arena          (writes benchmarks/ARENA.md and its figure)
+
+p is the backbone's own law under first-hitting sampling, by dynamic programming over the 390,625 partly masked 8-mers;
+p*(x) ∝ p(x) exp(r(x)/alpha) with r the measured E-score. What is compared is in arena.yaml; what has been run is kept
+in OUT/results, so that a method more costs only itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from arena_page import write_page
+from exact_laws import best_of_n_law, svdd_law, weighted_law
+from landscape import LENGTH, K, every_string, measured
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gendesign.building import build, describe
+from gendesign.comparison.cells import sized
+from gendesign.comparison.config import CURRENCIES, Task
+from gendesign.determinism import generator
+from gendesign.diffusion.partial_strings import Enumerated
+from gendesign.loading import load_backbone
+from gendesign.rewards.base import Reward
+from gendesign.steering.best_of_n import BestOfN
+from gendesign.steering.particles import make_plan
+from gendesign.steering.sampler import Steering, run_sampler
+from gendesign.steering.svdd import SVDD
+from gendesign.steering.unsteered import Unsteered
+from gendesign.steering.value import PosteriorMode
+
+HERE = Path(__file__).parent
+BLOCK = 250
+
+
+class Arena:
+    """p, r and p* of all 8-mers.
+
+    Args:
+        folder: of the backbone that `landscape.py` wrote.
+        reward: the measured score.
+        alpha: temperature.
+    """
+
+    def __init__(self, folder: Path, reward: Reward, alpha: float) -> None:
+        self.backbone = load_backbone(folder / "backbone")
+        self.reward = reward
+        self.alpha = alpha
+        self.r = torch.from_numpy(reward(every_string()).values)
+        self.space = Enumerated(self.backbone.denoiser.table)
+        self.p = self.space.law()
+        self.target = (self.p.log() + self.r / alpha).softmax(0)
+        self.soft = self.space.soft_values(self.r, alpha=alpha)
+        self.mean = self.space.soft_values(self.r, alpha=1e5)  # the limit of a huge temperature
+        for name in ("soft", "mean"):
+            save_file({"values": getattr(self, name)}, folder / f"{name}.safetensors")
+        mode = self.space.log_probs.argmax(-1)
+        mode = torch.where(self.space.states == K, mode, self.space.states)
+        self.mode = self.r[(mode * K ** torch.arange(LENGTH - 1, -1, -1)).sum(-1)]
+        order = self.r.argsort()
+        reached = self.target[order].cumsum(0)
+        self.bin = torch.empty_like(order)
+        self.bin[order] = (reached * 10).long().clamp(max=9)
+
+    def deciles(self, q: Tensor) -> Tensor:
+        """Mass of a law in each decile of the reward under p*."""
+        return torch.zeros(10, dtype=torch.float64).index_add_(0, self.bin, q)
+
+    def measures(self, q: Tensor) -> dict[str, Any]:
+        """How far a law is from p*."""
+        mine, right = self.deciles(q), self.deciles(self.target)
+        return {
+            "mean_reward": float(q @ self.r),
+            "log_p": float(q @ self.p.log()),
+            "deciles": mine.tolist(),
+            "tv": 0.5 * float((mine - right).abs().sum()),
+            "kl_deciles": float(torch.where(mine > 0, mine * (mine / right).log(), 0.0).sum()),
+        }
+
+    def exact(self, method: Steering) -> Tensor | None:
+        """The law of a method where it is known without sampling."""
+        if isinstance(method, Unsteered):
+            return self.p
+        if isinstance(method, BestOfN):
+            if method.selection == "best":
+                return best_of_n_law(self.p, self.r, method.candidates)
+            return weighted_law(self.p, self.r, alpha=self.alpha, num=method.candidates)
+        table = getattr(getattr(method, "value", None), "table", None)
+        if isinstance(method, SVDD) and type(method.value) is PosteriorMode:
+            table = self.mode
+        if not isinstance(method, SVDD) or table is None or method.selection != "categorical":
+            return None
+        return svdd_law(self.space, table, alpha=self.alpha, candidates=method.candidates)
+
+
+def sample(arena: Arena, method: Steering, *, num: int, seed: int) -> dict[str, Any]:
+    """Draw designs; their indices and what they cost."""
+    plan = make_plan(arena.backbone, steps=LENGTH)
+    sampler, found, kl = method(arena.backbone, arena.reward), [], []
+    cost, start = None, time.process_time()
+    for block, first in enumerate(range(0, num, BLOCK)):
+        noise = generator(seed, "arena", block)
+        final = run_sampler(sampler, min(BLOCK, num - first), plan, generator=noise)
+        found.append((final.x * K ** torch.arange(LENGTH - 1, -1, -1)).sum(-1))
+        kl.append(final.kl)
+        cost = final.cost if cost is None else cost + final.cost
+    assert cost is not None
+    return {
+        "designs": torch.cat(found).tolist(),
+        "kl_bound": float(torch.cat(kl).mean()),
+        "network_evaluations": cost.network_rows / num,
+        "reward_calls": cost.reward_calls / num,
+        "seconds": time.process_time() - start,
+    }
+
+
+def at(method: Steering, alpha: float) -> Steering:
+    """The method at the arena's temperature."""
+    return replace(method, alpha=alpha) if getattr(method, "alpha", None) == "auto" else method  # type: ignore[type-var]
+
+
+def kept(path: Path, make: Any) -> Any:
+    """What a file holds, made where it does not exist."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(make()))
+    return json.loads(path.read_text())
+
+
+def measure(arena: Arena, config: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """One record a method and budget."""
+    num, seeds, records = config["num_designs"], config["seeds"], []
+    task = Task(str(folder), "table", steps=LENGTH, num_designs=num)
+    for currency in CURRENCIES:
+        for budget in config[currency]:
+            for name, described in config["methods"].items():
+                try:
+                    method = at(build(described, trust=["landscape"]), arena.alpha)
+                    method = sized(method, arena.backbone, task, currency, budget)
+                    size = getattr(method, method.sized_by) if method.sized_by else None
+                    text = json.dumps([describe(method), arena.alpha], sort_keys=True)
+                    own = folder / "results" / hashlib.sha256(text.encode()).hexdigest()[:16]
+                    runs = [
+                        kept(
+                            own / f"{num}-{seed}.json",
+                            lambda m=method, s=seed: sample(arena, m, num=num, seed=s),
+                        )
+                        for seed in range(seeds)
+                    ]
+                    law = kept(own / "exact.json", lambda m=method: exact(arena, m))
+                except Exception as error:  # a method that cannot run stops no other
+                    records.append(
+                        {"method": name, "currency": currency, "budget": budget, "reason": str(error)}
+                    )
+                    print(f"{currency} {budget:>5} {name}: {error}", file=sys.stderr, flush=True)
+                    continue
+                records.append(summarise(arena, runs) | {"exact": law, "method": name, "currency": currency,
+                                                         "budget": budget, "size": size})  # fmt: skip
+                print(f"{currency} {budget:>5} {name} {size or ''}: tv {records[-1]['tv']:.3f}", flush=True)
+    return records
+
+
+def exact(arena: Arena, method: Steering) -> dict[str, Any] | None:
+    """Measures of a method's exact law, with its full divergences."""
+    q = arena.exact(method)
+    if q is None:
+        return None
+    log_q = q.clamp(min=1e-300).log()
+    to_target = float((q * (log_q - arena.target.log())).sum())
+    return arena.measures(q) | {
+        "kl_to_target": to_target,
+        "kl_to_base": float((q * (log_q - arena.p.log())).sum()),
+        "tv_designs": 0.5 * float((q - arena.target).abs().sum()),
+    }
+
+
+def summarise(arena: Arena, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """All seeds together, and the range of their mean rewards."""
+    designs = [torch.tensor(run["designs"]) for run in runs]
+    laws = [torch.bincount(one, minlength=len(arena.p)).double() / len(one) for one in designs]
+    rewards = [float(law @ arena.r) for law in laws]
+    told = {key: sum(run[key] for run in runs) / len(runs) for key in runs[0] if key != "designs"}
+    whole = torch.stack(laws).mean(0)
+    tvs = [arena.measures(law)["tv"] for law in laws]
+    return arena.measures(whole) | told | {"reward_range": [min(rewards), max(rewards)], "tv_seeds": tvs}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the TF-bind-8 table")
+    parser.add_argument("--out", type=Path, default=Path("runs/arena"))
+    parser.add_argument("--config", type=Path, default=HERE / "arena.yaml")
+    parser.add_argument("--page", type=Path, default=HERE / "ARENA.md")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    text = arguments.config.read_text().replace("{arena}", str(arguments.out))
+    config = yaml.safe_load(text)
+    arena = Arena(arguments.out, measured(arguments.data), config["alpha"])
+    records = measure(arena, config, arguments.out)
+    write_page(arguments.page, arena, config, records)
+
+
+if __name__ == "__main__":
+    main()

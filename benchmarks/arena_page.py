@@ -1,0 +1,141 @@
+"""ARENA.md: tables and a figure of what `arena.py` measured."""
+
+from __future__ import annotations
+
+import math
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gendesign.comparison.config import CURRENCIES
+
+HEAD = """\
+# The exact arena: TF-bind-8
+
+    python benchmarks/landscape.py --data DATA --out runs/arena
+    python benchmarks/arena.py --data DATA --out runs/arena
+
+All 65,536 8-mers have a measured binding score (SIX6, E-score; Barrera et al. 2016; both strands share a value). A
+small masked backbone was trained on the half with mid-range scores; its own law p under first-hitting sampling, and
+the target p\\*(x) ∝ p(x) exp(r(x)/α) with the measured score r, follow by dynamic programming over the 390,625 partly
+masked 8-mers, so distances below are from the truth, not from another sampler. Backbone: {facts}.
+
+- α = {alpha} E-score. Mean reward: p {base:.4f}, p\\* {target:.4f}. KL(p\\* ‖ p) = {kl:.3f} nats; of designs drawn
+  from p, a share of {ess:.4f} is effective under the weights exp(r/α). The largest probability of a design under p\\*
+  is {top:.4f}.
+- {seeds} seeds of {num:,} designs for each row. **TV** is the total variation from p\\* over the ten deciles of the
+  reward under p\\*, of all seeds together; {total:,} exact draws from p\\* would show {floor:.3f} on average,
+  {each:.3f} for one seed. **KL** is that of the deciles.
+- **exact KL** is KL(q ‖ p\\*) in nats over all 65,536 designs, without sampling, where the law q of a method's
+  designs can be computed (`exact_laws.py`): unsteered, best-of-N, SVDD with a value that is a function of the state.
+  **exact TV** is over deciles too.
+- **KL bound** is what the run itself reports of its distance from p; exact for p\\* would be {kl:.3f}.
+- Budgets are a design's. Each method has the largest size (candidates, particles) whose bound fits; evaluations and
+  reward calls are those spent. Seconds are one core's, a thousand designs, with a table for a network.
+"""
+
+COLUMNS = (
+    "| method | size | TV | TV of seeds | exact TV | mean reward (range) | KL | exact KL | log p | KL bound "
+    "| evaluations | calls | s |"
+)
+
+
+def write_page(path: Path, arena: Any, config: dict[str, Any], records: list[dict[str, Any]]) -> None:
+    """Write the page, and its figure beside it."""
+    num, seeds = config["num_designs"], config["seeds"]
+    q, p = arena.target, arena.p
+
+    def floor(draws: int) -> float:
+        return 10 * math.sqrt(0.1 * 0.9 / (2 * math.pi * draws))
+
+    training = arena.backbone.provenance.get("training", {})
+    facts = f"{training.get('data')}, {training.get('steps')} steps of {training.get('batch')}, "
+    facts += f"{training.get('seconds')} s on one core"
+    lines = [
+        HEAD.format(
+            facts=facts,
+            alpha=arena.alpha,
+            base=float(p @ arena.r),
+            target=float(q @ arena.r),
+            kl=float((q * (q / p).log()).sum()),
+            ess=float(1 / (q * q / p).sum()),
+            top=float(q.max()),
+            seeds=seeds,
+            num=num,
+            total=num * seeds,
+            floor=floor(num * seeds),
+            each=floor(num),
+        )
+    ]
+    for currency, words in CURRENCIES.items():
+        for budget in config[currency]:
+            lines += [f"## At most {budget:,} {words} a design", "", COLUMNS, "|---" * 13 + "|"]
+            lines += [_row(one) for one in records if one["currency"] == currency and one["budget"] == budget]
+            lines.append("")
+    figure = path.with_name("arena.svg")
+    _draw(figure, config, records)
+    lines += [
+        "## Where the designs lie",
+        "",
+        f"![Share of the designs in each decile of p*]({figure.name})",
+        "",
+    ]
+    lines += [
+        "Share of the designs in each decile of the reward under p\\*; p\\* itself is the line at .1.",
+        "",
+    ]
+    notes = path.with_name("arena_notes.md")
+    if notes.exists():
+        lines += [notes.read_text()]
+    lines.append(f"Python {platform.python_version()}, PyTorch {torch.__version__}, one thread.")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def _row(one: dict[str, Any]) -> str:
+    if "reason" in one:
+        return f"| {one['method']} | | not run: {one['reason'].replace('|', '/')} |" + " |" * 10
+    law = one["exact"] or {}
+
+    def known(name: str) -> str:
+        return f"{law[name]:.3f}" if name in law else ""
+
+    low, high = one["reward_range"]
+    seeds = f"{min(one['tv_seeds']):.3f} to {max(one['tv_seeds']):.3f}"
+    told = [
+        one["method"], one["size"] or "", f"{one['tv']:.3f}", seeds, known("tv"),
+        f"{one['mean_reward']:.4f} ({low:.3f} to {high:.3f})", f"{one['kl_deciles']:.3f}", known("kl_to_target"),
+        f"{one['log_p']:.3f}", f"{one['kl_bound']:.2f}", f"{one['network_evaluations']:.1f}",
+        f"{one['reward_calls']:.1f}", f"{one['seconds']:.1f}",
+    ]  # fmt: skip
+    return "| " + " | ".join(map(str, told)) + " |"
+
+
+def _draw(path: Path, config: dict[str, Any], records: list[dict[str, Any]]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    budget = max(config["network_evaluations"])
+    drawn = [one for one in records if one["currency"] == "network_evaluations" and one["budget"] == budget]
+    drawn = [one for one in drawn if "deciles" in one]
+    columns = 4
+    rows = math.ceil(len(drawn) / columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(11, 1.9 * rows), sharex=True, squeeze=False, layout="constrained"
+    )
+    for ax in axes.flat[len(drawn) :]:
+        ax.set_visible(False)
+    for ax, one in zip(axes.flat, drawn, strict=False):
+        ax.bar(range(1, 11), one["deciles"], color="#0b6cae", width=0.8)
+        ax.axhline(0.1, color="#1b2432", linewidth=1)
+        size = f" ({one['size']})" if one["size"] else ""
+        ax.set_title(f"{one['method']}{size}: TV {one['tv']:.3f}", fontsize=9)
+        ax.set_xticks([1, 5, 10])
+        for side in ("top", "right"):
+            ax.spines[side].set_visible(False)
+    figure.suptitle(f"At most {budget:,} network evaluations a design", fontsize=10)
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
