@@ -76,10 +76,13 @@ def _rebuild(said: dict[str, Any], codec: object) -> ArrayDataModule | None:
     path = str(said.pop("path", ""))
     said.pop("num_train", None)
     if path.startswith(_TOY):
-        taken = {
-            name: said[name] for name in ("num", "val_fraction", "test_fraction", "seed") if name in said
-        }
-        return ToyDataModule(path.removeprefix(_TOY), **taken)
+        return ToyDataModule(
+            path.removeprefix(_TOY),
+            num=said["num"],
+            val_fraction=said["val_fraction"],
+            test_fraction=said["test_fraction"],
+            seed=said["seed"],
+        )
     cls = ImageDataModule if isinstance(codec, ImageCodec) else VectorDataModule
     if not isinstance(codec, (ImageCodec, VectorCodec)):
         return None

@@ -219,7 +219,8 @@ def test_without_training_sequences_the_distance_to_them_is_left_out(no_figures)
 def test_words_are_compared_with_as_many_natural_sequences(monkeypatch):
     rows = []
     monkeypatch.setattr(
-        "gendesign.report.sequence_figures.correlation_panel", lambda name, given, **options: rows.extend(given) or ""
+        "gendesign.report.sequence_figures.correlation_panel",
+        lambda name, given, **options: rows.extend(given) or "",
     )
     render_report(make(num=64))
     natural = [(label, points[-1]) for label, points in rows]
