@@ -112,13 +112,23 @@ class PoissonFlow(Process):
     # -- forward ---------------------------------------------------------------------------------------------
 
     def prior(
-        self, num: int, length: int, *, generator: Generator, template: Tensor | None = None
+        self,
+        num: int,
+        length: int,
+        *,
+        generator: Generator,
+        template: Tensor | None = None,
+        mask: Bool[Tensor, "B N"] | None = None,
     ) -> Float[Tensor, "B N"]:
-        """The kernel of sigma_max around 0, or around the given coordinates of a template (NaN where free)."""
+        """The kernel of sigma_max around 0, or around the given coordinates of a template (NaN where free).
+
+        Coordinates that a mask fixes have no noise: they are the template's, or 0.
+        """
         centre = torch.zeros((num, length), dtype=torch.float64, device=generator.device)
         if template is not None:
             centre = centre + template.to(centre).nan_to_num()
-        return self.corrupt(centre, torch.full_like(centre[:, 0], self.sigma_max), generator=generator)
+        highest = torch.full_like(centre[:, 0], self.sigma_max)
+        return self.corrupt(centre, highest, generator=generator, mask=mask)
 
     def corrupt(
         self,
