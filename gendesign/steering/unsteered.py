@@ -23,6 +23,8 @@ class Unsteered(Steering):
 
     solver: Solver | None = None
 
+    alternative = "Unsteered without a solver"
+
     @property
     def needs(self) -> Needs:
         """No reward; a solver needs a flow."""

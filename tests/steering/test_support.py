@@ -1,0 +1,127 @@
+"""The table of what works with what is up to date, and every cell of it is true."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from gendesign.building import build
+from gendesign.compose import options, read_yaml
+from gendesign.diffusion.masked import MaskedDiffusion
+from gendesign.errors import UnsupportedError
+from gendesign.rewards.base import DifferentiableReward, FunctionReward, Reward
+from gendesign.steering.particles import make_plan
+from gendesign.steering.sampler import Steering, run_sampler
+from gendesign.steering.token_proposals import MaskedExact
+from gendesign.steering.value import StateValue
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "support_matrix.py"
+spec = importlib.util.spec_from_file_location("support_matrix", SCRIPT)
+assert spec is not None and spec.loader is not None
+matrix = importlib.util.module_from_spec(spec)
+sys.modules["support_matrix"] = matrix
+spec.loader.exec_module(matrix)
+
+LETTERS = (0.4, 0.3, 0.2, 0.1)
+
+
+class Bowl(DifferentiableReward):
+    """Minus the squared distance from 0.3, of numbers and of token probabilities alike."""
+
+    name = "bowl"
+
+    def relaxed(self, x: Tensor) -> Tensor:
+        return -((x - 0.3) ** 2).flatten(1).sum(-1)
+
+    def score(self, designs: Any) -> list[float]:
+        if isinstance(designs[0], str):
+            ids = torch.tensor([["ACGT".index(letter) for letter in design] for design in designs])
+            return self.relaxed(torch.nn.functional.one_hot(ids, 4).double()).tolist()
+        return [float(-((design - 0.3) ** 2).sum()) for design in designs]
+
+
+class Flat(StateValue):
+    """A value that reads states, for proposals that need one."""
+
+    def read(self, codec: Any, x: Tensor, t: Tensor, *, alpha: float) -> Tensor:
+        return torch.zeros(len(x), dtype=torch.float64)
+
+
+def rewards() -> dict[bool, Reward]:
+    return {True: Bowl(), False: FunctionReward(Bowl().score, name="black box")}
+
+
+def test_the_page_is_up_to_date() -> None:
+    """Write it anew with `python benchmarks/support_matrix.py`."""
+    assert matrix.PAGE.read_text() == matrix.page()
+
+
+def test_every_shipped_method_is_in_the_table() -> None:
+    known = {type(method) for _, method in matrix.methods()}
+    assert {type(build(read_yaml(path))) for path in options("steering").values()} <= known
+
+
+def every() -> list[Any]:
+    """Each method, and each method that takes proposals with each of them."""
+    found = list(matrix.methods())
+    for name, method in list(found):
+        if "proposal" in {field.name for field in dataclasses.fields(method)} and "solver=" not in name:
+            for other, proposal in matrix.proposals():
+                if other != "Base":
+                    found.append(
+                        (f"{name}({other})", dataclasses.replace(method, proposal=proposal, value=Flat()))
+                    )
+    return [pytest.param(method, id=name) for name, method in found]
+
+
+@pytest.mark.parametrize("method", every())
+def test_every_cell(make_arena: Any, make_points_arena: Any, method: Steering) -> None:
+    """What is supported runs; what is not is refused, with the nearest method that fits."""
+    points = torch.tensor([[0.0, 0.0], [1.0, 0.5], [-1.0, 0.2]])
+    backbones = {
+        "masked": make_arena(LETTERS, lambda design: 0.0, length=3, alpha=1.0).backbone,
+        "continuous": make_points_arena(points, lambda y: 0.0, aug_dim=128.0, alpha=1.0).moments,
+    }
+    if getattr(method, "alpha", None) == "auto":
+        method = dataclasses.replace(method, alpha=1.0)  # type: ignore[type-var]
+    for kind, backbone in backbones.items():
+        assert isinstance(backbone.process, MaskedDiffusion) is (kind == "masked")
+        for differentiable, reward in rewards().items():
+            if matrix.supports(method.needs, kind, differentiable):
+                run(method, backbone, reward)
+            else:
+                with pytest.raises(UnsupportedError, match=method.alternative.split()[-1]):
+                    run(method, backbone, reward)
+
+
+def run(method: Steering, backbone: Any, reward: Reward) -> None:
+    noise = torch.Generator().manual_seed(0)
+    if hasattr(method, "objective"):  # it steers by training, which has tests of its own on each kind
+        method.require(reward, backbone)
+        return
+    plan = make_plan(backbone, steps=4)
+    final = run_sampler(method(backbone, reward), 4, plan, generator=noise)
+    assert len(backbone.codec.decode(final.x)) == 4
+    bound = method.bound(4, plan)
+    assert final.cost.network_rows <= bound.network_rows
+    if not isinstance(
+        getattr(method, "proposal", None), MaskedExact
+    ):  # whose last neighbours are designs, scored too
+        assert final.cost.reward_calls <= bound.reward_calls
+
+
+def test_a_size_is_an_argument_that_the_cost_grows_with(make_arena: Any) -> None:
+    plan = make_plan(make_arena(LETTERS, lambda design: 0.0, length=3, alpha=1.0).backbone, steps=4)
+    for _, method in matrix.methods():
+        if method.sized_by is not None:
+            few, many = (
+                dataclasses.replace(method, **{method.sized_by: size}).bound(1, plan) for size in (2, 9)
+            )
+            assert few.network_rows < many.network_rows and few.reward_calls < many.reward_calls
