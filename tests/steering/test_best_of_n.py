@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from gendesign.divergences import AlphaDivergence, ChiSquared, ReverseKL
 from gendesign.errors import ConfigError
 from gendesign.rewards.base import FunctionReward
 from gendesign.steering.best_of_n import BestOfN
@@ -66,3 +67,14 @@ def test_bad_settings_are_refused() -> None:
     ):
         with pytest.raises(ConfigError):
             make()
+
+
+@pytest.mark.parametrize("divergence", [None, ChiSquared(), AlphaDivergence(0.5)])
+def test_resampling_approaches_the_best_law_of_its_divergence(
+    make_arena: Any, tv: Any, divergence: Any
+) -> None:
+    arena = make_arena((0.4, 0.3, 0.2, 0.1), lambda design: float(design.count("A")), length=2, alpha=0.5)
+    weights = (ReverseKL() if divergence is None else divergence).log_weights(arena.r, 0.5, arena.p.log())
+    best = (arena.p.log() + weights).softmax(0)
+    found = [tv(arena.frequencies(BestOfN(n, "resample", 0.5, divergence), 3_000), best) for n in (1, 256)]
+    assert found[0] > 0.1 and found[1] < arena.floor(3_000, best) + 0.02

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gendesign.diffusion.unmasking import Ancestral, FirstHitting, KTokens, Unmasking
+from gendesign.divergences import ChiSquared
 from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.rewards.base import FunctionReward
 from gendesign.steering.svdd import SVDD
@@ -220,3 +221,15 @@ def test_binding_needs_a_reward_and_a_number(make_arena: Any) -> None:
         SVDD(alpha=1.0)(arena.backbone, None)
     with pytest.raises(ConfigError, match="auto"):
         SVDD()(arena.backbone, arena.reward)
+
+
+def test_chi_squared_keeps_nearer_to_the_base_than_kl(make_arena: Any, tv: Any) -> None:
+    """At the same price the ratio of a choice is bounded, so rare letters gain less."""
+    arena = make_arena(LETTERS, count_a, length=3, alpha=0.5)
+    value = arena.exact_value()
+    laws = [
+        arena.frequencies(SVDD(candidates=8, alpha=0.5, value=value, divergence=divergence), 2_000)
+        for divergence in (None, ChiSquared())
+    ]
+    assert tv(laws[1], arena.p) < tv(laws[0], arena.p)
+    assert (laws[1] * arena.r).sum() > (arena.p * arena.r).sum() + 0.3
