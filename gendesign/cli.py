@@ -3,7 +3,7 @@
     gendesign design reward=dna-expression steering=svdd steering.candidates=20 num_designs=64 out=outputs/run1
 
 A wrong word ends in one line on standard error and exit code 2; Ctrl-C in one line and 130. The verbs' work is in
-`gendesign.verbs`, `gendesign.scoring` and `gendesign.fetch`, imported when one is called, so that `--help` is quick.
+`gendesign.verbs`, `scoring`, `comparing` and `fetch`, imported when one is called, so that `--help` is quick.
 """
 
 import argparse
@@ -15,18 +15,23 @@ from typing import Any, NoReturn
 
 from gendesign.errors import ConfigError, GendesignError
 
-TRAINING = ("fit", "validate", "test")
-VERBS = ("design", "check", "list", "score", "data", *TRAINING)
+TRAINING = ("fit", "fit-value", "finetune", "validate", "test")
+VERBS = ("design", "compare", "check", "list", "score", "data", *TRAINING)
+COMPARE_WORDS = """name or file of a configuration, then key=value: methods=[NAME,...], tasks=[NAME,...], what they
+are made of (methods.NAME.alpha=0.1, tasks.NAME.steps=40), seeds, network_evaluations=[...], reward_calls=[...], device,
+out"""
 EPILOG = """\
 examples:
   gendesign design                                    64 yeast promoters of high expression
   gendesign design num_designs=8 steering=best_of_n steering.candidates=50 out=outputs/b50
   gendesign design backbone=my/folder reward=my_reward.yaml --trust my_module
+  gendesign compare yeast_promoters out=outputs/compared --jobs 4
   gendesign check medium-specific                     what would run, and what it would cost
   gendesign score sequences.fasta reward=dna-expression out=scores.csv
   gendesign design images                             handwritten digits that compress well
   gendesign data get yeast_native_promoters_1011
   gendesign fit --config configs/train/dna_yeast_promoter.yaml
+  gendesign finetune --config configs/finetune/dna_yeast_promoter.yaml
 """
 
 
@@ -69,6 +74,15 @@ def parser() -> argparse.ArgumentParser:
     design.add_argument("words", nargs="*", metavar="[CONFIG] key=value", help=words_help)
     design.add_argument("--resume", action="store_true", help="continue the run in `out`")
     design.add_argument("--quiet", action="store_true", help="no progress")
+    compare = verb("compare", "run several methods at equal budgets, and compare them", parent=composed)
+    compare.add_argument("words", nargs="*", metavar="CONFIG key=value", help=COMPARE_WORDS)
+    compare.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="runs at a time, in as many processes"
+    )
+    compare.add_argument(
+        "--ray", metavar="ADDRESS", help="run on a Ray cluster instead: auto, local, ray://HOST:PORT"
+    )
+    compare.add_argument("--resume", action="store_true", help="continue the comparison in `out`")
     check = verb("check", "resolve everything and estimate the cost; run nothing", parent=composed)
     check.add_argument("words", nargs="*", metavar="[CONFIG] key=value", help=words_help)
     verb("list", "backbones, rewards, steering methods and public tables", parent=composed)
@@ -89,6 +103,8 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument("--folder", metavar="DIR", help="put the table here instead of the cache")
     for name, about in (
         ("fit", "train a backbone or a predictor"),
+        ("fit-value", "train the value of noisy states, which steering looks up"),
+        ("finetune", "fine-tune a backbone toward a reward"),
         ("validate", "evaluate on the validation rows"),
         ("test", "evaluate on the test rows"),
     ):
@@ -108,7 +124,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GendesignError as error:
         return _fail(error, " ".join(str(error).split()), 2, debug)
     except KeyboardInterrupt as error:
-        again = "the same command continues from its last checkpoint" if words[:1] == ["fit"] else "--resume continues"
+        again = (
+            "the same command continues from its last checkpoint"
+            if words[:1] in (["fit"], ["fit-value"], ["finetune"])
+            else "--resume continues"
+        )
         return _fail(error, f"interrupted; what was finished is on disk, and {again}", 130, debug)
     except BrokenPipeError:  # `gendesign list | head`
         _forget_output()
@@ -168,6 +188,10 @@ def _run(words: list[str]) -> None:
             from gendesign.fetch import data_verb
 
             return data_verb(arguments)
+        if arguments.verb == "compare":
+            from gendesign.comparing import compare_verb
+
+            return compare_verb(arguments)
         if arguments.verb == "score":
             from gendesign.scoring import score_verb
 

@@ -37,6 +37,10 @@ class UnsupportedError(GendesignError):
     """A steering method cannot work with this backbone or reward; the message names one that can."""
 
 
+class TrainingError(GendesignError):
+    """A training run cannot go on; what it exported before is kept."""
+
+
 class OutputError(GendesignError):
     """A result cannot be written, or would overwrite something."""
 

@@ -1,4 +1,4 @@
-"""The training verbs: gendesign fit | validate | test --config FILE, a LightningCLI.
+"""The training verbs: gendesign fit | fit-value | finetune | validate | test --config FILE, a LightningCLI.
 
 A YAML file names module, data, callbacks and loggers by class_path and init_args; every value can be
 overridden on the command line. A run that was killed is resumed by giving the same command again: the
@@ -109,6 +109,9 @@ def main(argv: Sequence[str]) -> int:
         GendesignError: anything that the user can mend.
     """
     _quieten()
+    words = list(argv)
+    if words[:1] in (["fit-value"], ["finetune"]):  # a fit whose data are sampled
+        words[0] = "fit"
     try:
         TrainingCLI(
             LightningModule,
@@ -118,7 +121,7 @@ def main(argv: Sequence[str]) -> int:
             parser_class=TrainingParser,
             auto_configure_optimizers=False,
             save_config_kwargs={"overwrite": True},
-            args=list(argv),
+            args=words,
         )
     except (ValueError, TypeError) as error:  # jsonargparse wraps what constructors raise
         cause = cause_of(error)
@@ -143,6 +146,8 @@ def _quieten() -> None:
         r".*ckpt_path=.last.. is set, but there is no last checkpoint",
         r".*isinstance\(treespec, LeafSpec\)",
         ".*does not have many workers",
+        # a policy has no dropout while it is fine-tuned
+        r"Found \d+ module.* in eval mode at the start of training",
     ):
         warnings.filterwarnings("ignore", message=message)
 
