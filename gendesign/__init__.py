@@ -41,6 +41,7 @@ _HOME = {
     "FirstOrder": "steering.token_proposals",
     "Guidance": "steering.guidance",
     "MaskedExact": "steering.token_proposals",
+    "LearnedValue": "steering.learned_value",
     "PlugIn": "steering.proposals",
     "SMC": "steering.smc",
     "VarianceAware": "steering.proposals",
@@ -65,6 +66,7 @@ _HOME = {
     "load_backbone": "loading",
     "load_diffusers": "diffusers_bridge",
     "load_reward": "rewards",
+    "load_value": "steering.learned_value",
     "save_diffusers": "diffusers_bridge",
     "write_report": "report",
 }
@@ -72,11 +74,11 @@ _HOME = {
 __all__ = [
     "AlphaDivergence", "Ancestral", "Backbone", "BestOfN", "ChiSquared", "Comparison", "Cosine", "DesignSet",
     "DNACodec", "DRAKES", "FirstHitting", "FirstOrder", "FunctionReward", "GendesignError", "Guidance", "KTokens",
-    "LogLinear", "MaskedDiffusion", "MaskedExact", "PlugIn", "PoissonFlow", "PoissonFlowPipeline",
+    "LearnedValue", "LogLinear", "MaskedDiffusion", "MaskedExact", "PlugIn", "PoissonFlow", "PoissonFlowPipeline",
     "PoissonFlowScheduler", "PolicyGradient", "PosteriorMode", "PosteriorSamples", "ProteinCodec", "ReverseKL",
     "Reward", "RNACodec", "Scores", "SequenceCodec", "SMC", "Status", "SVDD", "Task", "Unsteered", "VarianceAware",
     "compare", "design", "estimate_cost", "list_backbones", "list_rewards", "load_backbone", "load_diffusers",
-    "load_reward", "save_diffusers", "write_report",
+    "load_reward", "load_value", "save_diffusers", "write_report",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -104,6 +106,7 @@ if TYPE_CHECKING:
     from gendesign.steering.best_of_n import BestOfN
     from gendesign.steering.drakes import DRAKES
     from gendesign.steering.guidance import Guidance
+    from gendesign.steering.learned_value import LearnedValue, load_value
     from gendesign.steering.policy_gradient import PolicyGradient
     from gendesign.steering.proposals import PlugIn, VarianceAware
     from gendesign.steering.smc import SMC

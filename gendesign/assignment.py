@@ -5,7 +5,9 @@ What a word may be follows from that class's signature; an argument that is itse
 
 import collections.abc
 import difflib
+import importlib
 import inspect
+import pkgutil
 import typing
 from collections.abc import Sequence
 from typing import Any
@@ -82,10 +84,20 @@ def component(key: str, text: str, annotation: Any) -> dict[str, Any] | None:
     wanted = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Configurable)]
     if not wanted or (text == "null" and type(None) in kinds):
         return None
+    for kind in wanted:
+        _import_siblings(kind)
     known = {cls.__name__: cls for kind in wanted for cls in _subclasses(kind) if not inspect.isabstract(cls)}
     if text not in known:
         raise ConfigError(f"{key} must be a {wanted[0].__name__}, got {text!r}; {nearest(text, known)}")
     return {"class_path": f"{known[text].__module__}.{text}", "init_args": {}}
+
+
+def _import_siblings(cls: type) -> None:
+    """Make the classes known that live beside this one, such as `LearnedValue` beside `Value`."""
+    package = cls.__module__.rpartition(".")[0]
+    if package.startswith("gendesign."):
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            importlib.import_module(f"{package}.{module.name}")
 
 
 def _subclasses(cls: type) -> list[type]:
