@@ -197,6 +197,10 @@ def test_designs_that_are_no_numbers_do_not_break_the_page(name: str) -> None:
 
 def test_columns_of_vectors_are_drawn_and_listed() -> None:
     plane = render_report(make("plane"))
+    assert "Euclidean distance in standard deviations of the columns, mean" in plane
+    distance = np.mean([np.hypot((a[0] - b[0]) / 2, a[1] - b[1]) for a in make("plane").designs
+                        for b in make("plane").designs if a is not b and not np.array_equal(a, b)])  # fmt: skip
+    assert f"any two are {distance:.3f} apart" in plane
     assert plane.count("<svg") == 2 + 2 + 1 + 2  # two rewards, two scatters, the plane, a panel a column
     assert "&lt;b&gt;" in plane and "<span>&lt;b&gt; <b>" in plane
     table = render_report(make("table", num=5, base=False, heldout=False))

@@ -88,12 +88,12 @@ class Content(ABC):
         """What a mean distance between two designs says, in a few words."""
         return f"any two are {number(value)} apart, mean"
 
-    two: ClassVar[str] = "Euclidean distance, mean"
+    two: str = "Euclidean distance, mean"
     """What `distance` is between two designs."""
-    from_training: ClassVar[str] = "Euclidean distance to the nearest one, median"
+    from_training: str = "Euclidean distance to the nearest one, median"
     """What it is between a design and the training data."""
 
-    nearest_said: ClassVar[str] = "From nearest is the Euclidean distance to the nearest training design."
+    nearest_said: str = "From nearest is the Euclidean distance to the nearest training design."
     """What the list of designs says of it."""
 
     def variety(self) -> Sequence[Row]:

@@ -1,6 +1,6 @@
 """Vectors and sequences of vectors on the page: where the designs lie, column by column."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
@@ -12,6 +12,9 @@ from gendesign.report.content import Content, Floats, Words
 from gendesign.report.shown import Shown
 from gendesign.report.text import number
 
+if TYPE_CHECKING:
+    from gendesign.design_set import DesignSet
+
 MOST = 12
 """Columns drawn, and columns of a design in the list."""
 
@@ -20,6 +23,14 @@ class Vectors(Content):
     """Rows of named columns, or many such rows."""
 
     later = "vectors.html.jinja"
+
+    def __init__(self, run: "DesignSet", sets: list[Shown]) -> None:
+        super().__init__(run, sets)
+        if isinstance(run.form, Vector) and run.form.scale:
+            unit = "Euclidean distance in standard deviations of the columns"
+            self.two = f"{unit}, mean"
+            self.from_training = f"to the nearest one: {unit}, median"
+            self.nearest_said = f"From nearest is the {unit} to the nearest training design."
 
     @property
     def words(self) -> Words:
