@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from gendesign.backbone import Backbone
 from gendesign.building import describe, finite, whole
@@ -197,9 +198,10 @@ def check_request(
     if not 0 < finite("ess_fraction", ess_fraction) < 1:
         raise ConfigError(f"ess_fraction must be between 0 and 1, got {ess_fraction:g}")
     noise = generator(0, "probe", device=backbone.device)
-    rough = backbone.codec.decode(backbone.process.prior(1, backbone.codec.length, generator=noise))[0]
+    x = backbone.process.prior(1, backbone.codec.length, generator=noise)
+    rough = backbone.codec.decode(torch.zeros_like(x))[0]  # noise itself may be no design at all
     if isinstance(rough, str):
-        return  # a text of noise says nothing of what the backbone writes
+        return  # one text says little of what the backbone writes
     many = guess_form([rough]).many
     for role, one in (("reward", reward), ("heldout", heldout)):
         reason = one.unreadable(rough) if one is not None else ""
