@@ -15,14 +15,15 @@ Gao et al. 2022, Scaling Laws for Reward Model Overoptimization, arXiv 2210.1076
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gendesign.backbone import Backbone
-from gendesign.building import Configurable, finite, whole
+from gendesign.building import Configurable, check_arguments, finite, whole
 from gendesign.designs import Design
 from gendesign.errors import ConfigError
 from gendesign.loading import load_backbone
@@ -161,7 +162,7 @@ class GuardedReward(Reward):
     Args:
         reward: r, or its shipped name.
         backbone: the base, or its shipped name: its designs are what the bands are counted from.
-        guard: the bands.
+        guard: the bands, or the arguments of a `Guard`.
         heldout: a reward to be watched, or its shipped name.
         base_designs: unsteered designs to count from.
         steps: reverse steps of these.
@@ -175,7 +176,7 @@ class GuardedReward(Reward):
         reward: Reward | str,
         backbone: Backbone | str,
         *,
-        guard: Guard | None = None,
+        guard: Guard | Mapping[str, Any] | None = None,
         heldout: Reward | str | None = None,
         base_designs: int = 64,
         steps: int = 64,
@@ -185,7 +186,10 @@ class GuardedReward(Reward):
         self.reward = load_reward(reward) if isinstance(reward, str) else reward
         self.backbone = load_backbone(backbone) if isinstance(backbone, str) else backbone
         self.heldout = load_reward(heldout) if isinstance(heldout, str) else heldout
-        self.guard = Guard() if guard is None else guard
+        given = {} if guard is None else guard
+        if not isinstance(given, Guard):
+            check_arguments(Guard, given)
+        self.guard = given if isinstance(given, Guard) else Guard(**given)
         self.num_times = whole("num_times", num_times, at_least=0)
         self.name = f"{self.reward.label} guarded"
         self.unit, self.source = self.reward.unit, self.reward.source

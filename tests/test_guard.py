@@ -120,3 +120,22 @@ def test_any_method_carries_the_guard_as_a_reward(method: Any) -> None:
 def test_wrong_bands(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Guard(**settings)
+
+
+def test_a_configuration_names_a_guarded_reward(tmp_path: Any) -> None:
+    from gendesign.rewards.catalog import build_reward
+
+    hackable()[0].save_pretrained(tmp_path / "base")
+    arguments: dict[str, Any] = {
+        "reward": {"class_path": "gendesign.rewards.dna.GCContent"},
+        "backbone": str(tmp_path / "base"),
+        "guard": {"naturalness": [-2, None]},
+        "base_designs": 8,
+        "num_times": 1,
+        "steps": 4,
+    }
+    reward = build_reward({"class_path": "gendesign.guard.GuardedReward", "init_args": arguments})
+    assert reward(["TTTT"]).values[0] < 0.0 and reward.label == "gc-content guarded"
+    arguments["guard"] = {"naturalnes": [-2, None]}
+    with pytest.raises(ConfigError, match="did you mean 'naturalness'"):
+        build_reward({"class_path": "gendesign.guard.GuardedReward", "init_args": arguments})
