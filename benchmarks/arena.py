@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import sys
 import time
 from dataclasses import replace
@@ -28,13 +29,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gendesign.building import build, describe
-from gendesign.comparison.cells import sized
+from gendesign.comparison.cells import at_size, sized
 from gendesign.comparison.config import CURRENCIES, Task
 from gendesign.determinism import generator
 from gendesign.diffusion.partial_strings import Enumerated
 from gendesign.loading import load_backbone
 from gendesign.rewards.base import Reward
 from gendesign.steering.best_of_n import BestOfN
+from gendesign.steering.finetuned import FineTuned
+from gendesign.steering.guidance import Guidance
 from gendesign.steering.particles import make_plan
 from gendesign.steering.sampler import Steering, run_sampler
 from gendesign.steering.svdd import SVDD
@@ -74,6 +77,12 @@ class Arena:
         self.bin = torch.empty_like(order)
         self.bin[order] = (reached * 10).long().clamp(max=9)
 
+    def _complete(self, values: Tensor) -> Tensor:
+        """Values of complete strings, at their places among all."""
+        everywhere = torch.zeros(len(self.space.states), dtype=torch.float64)
+        everywhere[self.space.complete] = values
+        return everywhere
+
     def deciles(self, q: Tensor) -> Tensor:
         """Mass of a law in each decile of the reward under p*."""
         return torch.zeros(10, dtype=torch.float64).index_add_(0, self.bin, q)
@@ -97,7 +106,12 @@ class Arena:
             if method.selection == "best":
                 return best_of_n_law(self.p, self.r, method.candidates)
             return weighted_law(self.p, self.r, alpha=self.alpha, num=method.candidates)
+        if isinstance(method, FineTuned) and method.tuned is not None:
+            return Enumerated(load_backbone(method.tuned).denoiser.table).law()
         table = getattr(getattr(method, "value", None), "table", None)
+        if isinstance(method, Guidance) and table is not None:
+            whole = torch.where(self.space.complete, self._complete(self.r), table)
+            return svdd_law(self.space, whole, alpha=self.alpha, candidates=math.inf)
         if isinstance(method, SVDD) and type(method.value) is PosteriorMode:
             table = self.mode
         if not isinstance(method, SVDD) or table is None or method.selection != "categorical":
@@ -186,6 +200,25 @@ def exact(arena: Arena, method: Steering) -> dict[str, Any] | None:
     }
 
 
+def grow(arena: Arena, config: dict[str, Any], folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
+    """Exact measures of the methods whose law is known, at each of `exact_sizes`."""
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for name, described in config["methods"].items():
+        method = at(build(described, trust=["landscape"]), arena.alpha)
+        if method.sized_by is None:
+            continue
+        for size in config["exact_sizes"]:
+            sized_so = at_size(method, size)
+            text = json.dumps([describe(sized_so), arena.alpha], sort_keys=True)
+            own = folder / "results" / hashlib.sha256(text.encode()).hexdigest()[:16]
+            law = kept(own / "exact.json", lambda m=sized_so: exact(arena, m))
+            if law is None:
+                break
+            found.setdefault(name, {})[size] = law
+            print(f"exact {name} {size}: {law['kl_to_target']:.4f} nats", flush=True)
+    return found
+
+
 def summarise(arena: Arena, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """All seeds together, and the range of their mean rewards."""
     designs = [torch.tensor(run["designs"]) for run in runs]
@@ -211,7 +244,7 @@ def main() -> None:
     config = yaml.safe_load(text)
     arena = Arena(arguments.out, measured(arguments.data), config["alpha"])
     records = measure(arena, config, arguments.out)
-    write_page(arguments.page, arena, config, records)
+    write_page(arguments.page, arena, config, records, grow(arena, config, arguments.out))
 
 
 if __name__ == "__main__":

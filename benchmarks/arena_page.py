@@ -42,7 +42,13 @@ COLUMNS = (
 )
 
 
-def write_page(path: Path, arena: Any, config: dict[str, Any], records: list[dict[str, Any]]) -> None:
+def write_page(
+    path: Path,
+    arena: Any,
+    config: dict[str, Any],
+    records: list[dict[str, Any]],
+    grown: dict[str, dict[int, dict[str, Any]]],
+) -> None:
     """Write the page, and its figure beside it."""
     num, seeds = config["num_designs"], config["seeds"]
     q, p = arena.target, arena.p
@@ -74,6 +80,7 @@ def write_page(path: Path, arena: Any, config: dict[str, Any], records: list[dic
             lines += [f"## At most {budget:,} {words} a design", "", COLUMNS, "|---" * 13 + "|"]
             lines += [_row(one) for one in records if one["currency"] == currency and one["budget"] == budget]
             lines.append("")
+    lines += [*_growth(grown, config["exact_sizes"]), ""]
     figure = path.with_name("arena.svg")
     _draw(figure, config, records)
     lines += [
@@ -91,6 +98,21 @@ def write_page(path: Path, arena: Any, config: dict[str, Any], records: list[dic
         lines += [notes.read_text()]
     lines.append(f"Python {platform.python_version()}, PyTorch {torch.__version__}, one thread.")
     path.write_text("\n".join(lines) + "\n")
+
+
+def _growth(grown: dict[str, dict[int, dict[str, Any]]], sizes: list[int]) -> list[str]:
+    lines = [
+        "## As candidates grow, without sampling",
+        "",
+        "KL(q ‖ p\\*) in nats over all 65,536 designs, in brackets total variation over all of them; both exact.",
+        "",
+        "| method | " + " | ".join(f"{size:,}" for size in sizes) + " |",
+        "|---" * (len(sizes) + 1) + "|",
+    ]
+    for name, laws in grown.items():
+        cells = [f"{laws[size]['kl_to_target']:.3f} ({laws[size]['tv_designs']:.3f})" for size in sizes]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def _row(one: dict[str, Any]) -> str:

@@ -11,6 +11,8 @@ makes this choice at every step (a Markov chain over partly masked strings), bes
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -20,13 +22,13 @@ STEP, FIRST = 0.5, -16.0
 """Of the nodes in log u, where the largest weight is 1; the error of the rule is about exp(-pi^2/STEP)."""
 
 
-def chosen(log_p: Tensor, log_w: Tensor, num: int) -> Tensor:
+def chosen(log_p: Tensor, log_w: Tensor, num: float) -> Tensor:
     """Law of the candidate kept, of `num` drawn.
 
     Args:
         log_p: log-probabilities of the choices, [B, J], each row normalised.
         log_w: their log-weights.
-        num: M.
+        num: M; infinite for the law proportional to p w, which exact guidance draws from.
 
     Returns:
         probabilities [B, J].
@@ -34,6 +36,8 @@ def chosen(log_p: Tensor, log_w: Tensor, num: int) -> Tensor:
     p = log_p.exp()
     if num == 1:
         return p
+    if num == math.inf:
+        return (log_p + log_w).softmax(-1)
     w = log_w - log_w.amax(-1, keepdim=True)
     total = torch.zeros_like(p)
     for y in torch.arange(FIRST, 4.0 - float(w.min()), STEP, dtype=torch.float64):
@@ -44,7 +48,7 @@ def chosen(log_p: Tensor, log_w: Tensor, num: int) -> Tensor:
     return q / q.sum(-1, keepdim=True)
 
 
-def svdd_law(space: Enumerated, value: Tensor, *, alpha: float, candidates: int) -> Tensor:
+def svdd_law(space: Enumerated, value: Tensor, *, alpha: float, candidates: float) -> Tensor:
     """Law of the designs of SVDD, whose value of every partly masked string is known.
 
     Args:

@@ -29,7 +29,7 @@ class Row:
         status: "OK", "FAILED", or "WAITING" where the run has not been made.
         reason: why it failed.
         figures: what was measured, see `gendesign.comparison.running.figures`.
-        unit: of the guiding reward.
+        unit: of the held-out reward, or of the guide where there is none.
     """
 
     entry: Entry
@@ -133,7 +133,7 @@ class Summary:
         num: seeds that ran.
         failures: reasons of those that did not, each once.
         is_base: whether the method needs no reward.
-        unit: of the guiding reward.
+        unit: as in `Row`.
     """
 
     task: str

@@ -81,12 +81,8 @@ def _run(spec: Config) -> tuple[dict[str, Any], Config]:
     with tempfile.TemporaryDirectory() as folder:
         run.save(Path(folder) / "run")
         files = dict(_contents(Path(folder) / "run"))
-    return files, {"figures": figures(run), "unit": run.provenance["rewards"][run_guide(run)]["unit"]}
-
-
-def run_guide(run: DesignSet) -> str:
-    """The name of the guiding reward."""
-    return next(iter(run.scores))
+    # the audit's unit, where there is one: it is what methods are compared by
+    return files, {"figures": figures(run), "unit": (heldout or reward).unit if reward is not None else ""}
 
 
 def _contents(folder: Path) -> Iterator[tuple[str, bytes | Files]]:
@@ -159,8 +155,9 @@ def _likeness(run: DesignSet) -> float:
     if reference is None or not reference.top_spectra:
         return float("nan")
     k = max(reference.top_spectra)
+    texts = [design for design in run.designs if isinstance(design, str)]
     try:
-        spectrum = metrics.kmer_spectrum(run.designs, k, reference.alphabet)
+        spectrum = metrics.kmer_spectrum(texts, k, reference.alphabet)
     except DesignError:  # no design is long enough
         return float("nan")
     return metrics.spectrum_correlation(spectrum, reference.top_spectra[k])

@@ -6,6 +6,7 @@ A worker that dies (out of memory, killed) fails the cell that it was at, and an
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
@@ -38,8 +39,9 @@ def over_processes(cells: Sequence[Cell], jobs: int) -> Iterator[Done]:
                 cell = left.pop()
                 pipe.send((cell.spec, cell.key))
                 running[pipe] = process, cell
-            for pipe in wait(list(running)):
-                assert isinstance(pipe, Connection)
+            for ready in wait(list(running)):
+                assert isinstance(ready, Connection)
+                pipe = ready
                 process, cell = running.pop(pipe)
                 try:
                     files = pipe.recv()
@@ -96,8 +98,8 @@ def over_ray(cells: Sequence[Cell], address: str) -> Iterator[Done]:
         raise MissingExtraError("ray", "ray") from error
     ours = not ray.is_initialized()
     if ours:
-        here = {"include_dashboard": False} if address == "local" else {}
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **here)
+        dashboard = False if address == "local" else None
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, include_dashboard=dashboard)
     try:
         remote = ray.remote(num_cpus=1, max_retries=0)(perform)
         running = {remote.remote(cell.spec, cell.key): cell for cell in cells}
