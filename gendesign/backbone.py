@@ -7,6 +7,7 @@ error):  sum_i w_i figure_i / sum_i w_i length_i  over designs i of weight w_i.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Generator, Tensor
 
 from gendesign.building import Configurable, describe, whole
 from gendesign.codecs import Codec
+from gendesign.conditioning import Conditioning
 from gendesign.designs import Design
 from gendesign.determinism import dropout_seeded, generator
 from gendesign.diffusion.poisson_flow import PoissonFlow
@@ -27,6 +29,7 @@ from gendesign.diffusion.solvers import Solver
 from gendesign.diffusion.student_transition import MeanPrediction
 from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.models.base import Denoiser
+from gendesign.models.conditioned import Conditioned
 from gendesign.optimisation import adamw_with_cosine
 from gendesign.pretrained import load_weights, write_pretrained
 from gendesign.reference import Reference
@@ -48,9 +51,10 @@ class Backbone(Configurable, LightningModule):
         val_times: noise levels a design in validation; in training there is one.
         test_times: noise levels a design in testing.
         seed: of the noise of training, validation and testing.
+        conditioning: what designs are conditioned on, read from the batches' targets; None: nothing.
 
     Raises:
-        ConfigError: the three parts do not fit each other.
+        ConfigError: the parts do not fit each other.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class Backbone(Configurable, LightningModule):
         val_times: int = 4,
         test_times: int = 64,
         seed: int = 0,
+        conditioning: Conditioning | None = None,
     ) -> None:
         super().__init__()
         tokens = {
@@ -75,6 +80,9 @@ class Backbone(Configurable, LightningModule):
             listing = ", ".join(f"{name} has {size}" for name, size in tokens.items())
             raise ConfigError(f"codec, process and denoiser need the same number of tokens: {listing}")
         process.check_denoiser(denoiser)
+        if conditioning is not None:
+            conditioning.check(denoiser)
+        self.conditioning = conditioning
         self.codec = codec
         self.process = process
         self.denoiser = denoiser
@@ -96,6 +104,31 @@ class Backbone(Configurable, LightningModule):
     ) -> Prediction:
         """Ask the network about noisy states, each at its own time."""
         return self.process.predict(self.denoiser, x_t, t, cond, template=template)
+
+    def conditioned_on(self, label: float, *, guidance_scale: float = 1.0) -> Backbone:
+        """The same backbone, bound to a label: p(x | c), or with classifier-free guidance toward it.
+
+        Args:
+            label: a class, or a score, as in the targets that it was trained with.
+            guidance_scale: w: 0 is p(x), 1 is p(x | c), more goes further; other than these cost two network rows.
+
+        Raises:
+            UnsupportedError: it was trained without labels.
+            ConfigError: no such label.
+        """
+        if self.conditioning is None:
+            raise UnsupportedError(
+                "this backbone knows no labels; train one with conditioning=, or steer by a reward"
+            )
+        vector = self.conditioning.label(label).tolist()
+        other = copy.copy(self)
+        other._modules = self._modules.copy()
+        bound = Conditioned(self.denoiser, vector, guidance_scale=guidance_scale)
+        other.denoiser = bound.to(self.device).eval()
+        other.conditioning = None
+        other.init_args = self.init_args | {"denoiser": bound, "conditioning": None}
+        other.provenance = self.provenance | {"label": label, "guidance_scale": guidance_scale}
+        return other
 
     @torch.no_grad()
     def sample(
@@ -219,7 +252,9 @@ class Backbone(Configurable, LightningModule):
         noise = generator(*place, "noise", device=self.device)
         with dropout_seeded(*place, "dropout", device=self.device):
             # PAD is a token of the codec that the backbone learns to generate: no position is left out.
-            each = self.process.loss(self.denoiser, batch["x"], generator=noise)
+            how = self.conditioning
+            cond = None if how is None else how.for_training(batch["targets"], generator=noise)
+            each = self.process.loss(self.denoiser, batch["x"], generator=noise, cond=cond)
         loss = (batch["weight"] * each).mean() / batch["x"].shape[1]
         shown = loss.detach() / (math.log(2) if self.process.figure == "bits" else 1)
         self.log(f"train_{self.process.figure}", shown, on_step=True, prog_bar=True)
@@ -260,8 +295,11 @@ class Backbone(Configurable, LightningModule):
     def _add_figure(self, batch: Mapping[str, Tensor], num_times: int) -> None:
         # The same noise at every validation, so that two of them differ by the weights alone.
         noise = generator(self.seed, "validate", int(batch["position"]), self.global_rank, device=self.device)
+        cond = None if self.conditioning is None else self.conditioning.encode(batch["targets"])
         with torch.autocast(self.device.type, enabled=False):
-            figure = self.process.evaluate(self.denoiser, batch["x"], num_times=num_times, generator=noise)
+            figure = self.process.evaluate(
+                self.denoiser, batch["x"], num_times=num_times, generator=noise, cond=cond
+            )
         weight = batch["weight"].double()
         sums = torch.stack([(weight * figure).sum(), (weight * batch["mask"].sum(1)).sum()])
         self._sums = sums if self._sums is None else self._sums + sums
@@ -293,6 +331,8 @@ class Backbone(Configurable, LightningModule):
             "denoiser": describe(self.denoiser),
             "training": dict(training) if training is not None else self.provenance.get("training", {}),
         }
+        if self.conditioning is not None:
+            config["conditioning"] = describe(self.conditioning)
         if "init" in self.provenance:  # what the weights were continued from
             config["init"] = self.provenance["init"]
         write_pretrained(folder, config, self.denoiser.state_dict())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gendesign.backbone import Backbone
 from gendesign.building import build
 from gendesign.codecs import Codec
+from gendesign.conditioning import Conditioning
 from gendesign.diffusion.process import Process
 from gendesign.diffusion.schedules import Schedule
 from gendesign.diffusion.unmasking import Unmasking
@@ -18,7 +20,7 @@ from gendesign.models.base import Denoiser, VectorNetwork
 from gendesign.pretrained import CONFIG, find_pretrained, list_pretrained, load_weights, read_pretrained
 
 SHIPPED = Path(__file__).parent / "models" / "pretrained"
-KINDS = (Codec, Process, Schedule, Unmasking, Denoiser, VectorNetwork)
+KINDS = (Codec, Process, Schedule, Unmasking, Denoiser, VectorNetwork, Conditioning)
 """What the config of a backbone may name."""
 PIPELINE = "diffusers:"
 """Before the folder or hub id of a pipeline of diffusers."""
@@ -31,6 +33,7 @@ def load_backbone(
     trust: Sequence[str] = (),
     prompt: str | None = None,
     guidance_scale: float | None = None,
+    label: float | None = None,
 ) -> Backbone:
     """Load a backbone for use: in evaluation mode, without gradients.
 
@@ -40,28 +43,37 @@ def load_backbone(
         device: where to put it.
         trust: top-level packages, besides gendesign, whose classes its config may name.
         prompt: what a text-to-image pipeline is to draw; see `gendesign.load_diffusers` for more of its settings.
-        guidance_scale: of its classifier-free guidance; None: the pipeline's usual.
+        guidance_scale: of classifier-free guidance toward the prompt or the label; None: the pipeline's usual, 1 for a
+            label.
+        label: what a class-conditional backbone is conditioned on; see `Backbone.conditioned_on`.
 
     Raises:
         CheckpointError: there is none, it is damaged, or its parts do not fit each other.
         TrustError: its config names code that is not trusted.
-        ConfigError: a prompt for a backbone that takes none.
+        ConfigError: a prompt, or a label, for a backbone that takes none.
     """
     if str(name_or_path).startswith(PIPELINE):
         from gendesign.diffusers_bridge import load_diffusers
 
         scale = {} if guidance_scale is None else {"guidance_scale": guidance_scale}
+        if label is not None:
+            raise ConfigError(f"{name_or_path}: takes no label; give a prompt")
         return load_diffusers(str(name_or_path), device=device, prompt=prompt, **scale)
-    if prompt is not None or guidance_scale is not None:
+    if prompt is not None:
         raise ConfigError(
             f"{name_or_path}: takes no prompt; text-to-image pipelines do (diffusers:FOLDER_OR_ID)"
         )
+    if guidance_scale is not None and label is None:
+        raise ConfigError(f"{name_or_path}: guidance_scale needs a label to guide toward")
     folder = find_pretrained(str(name_or_path), SHIPPED, noun="backbone")
     config, weights = read_pretrained(folder)
     if config.get("kind") != "backbone":
         raise CheckpointError(f"{folder}: holds a {config.get('kind')!r}, expected a backbone")
-    parts = {}
-    for key, kind in {"codec": Codec, "process": Process, "denoiser": Denoiser}.items():
+    parts: dict[str, Any] = {}
+    kinds = {"codec": Codec, "process": Process, "denoiser": Denoiser, "conditioning": Conditioning}
+    for key, kind in kinds.items():
+        if key == "conditioning" and key not in config:
+            continue
         if not isinstance(config.get(key), dict):
             raise CheckpointError(f"{folder / CONFIG}: has no {key!r} with class_path and init_args")
         try:
@@ -73,7 +85,7 @@ def load_backbone(
                 f"{folder / CONFIG}: {key} is a {type(parts[key]).__name__}, expected a {kind.__name__}"
             )
     try:
-        backbone = Backbone(parts["codec"], parts["process"], parts["denoiser"])
+        backbone = Backbone(**parts)
     except GendesignError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}") from error
     load_weights(backbone.denoiser, weights, str(folder))
@@ -83,7 +95,10 @@ def load_backbone(
         "weights_sha256": config["weights_sha256"],
         "training": config.get("training", {}),
     }
-    return backbone.to(device).eval().requires_grad_(False)
+    backbone = backbone.to(device).eval().requires_grad_(False)
+    if label is None:
+        return backbone
+    return backbone.conditioned_on(label, guidance_scale=1.0 if guidance_scale is None else guidance_scale)
 
 
 def list_backbones() -> dict[str, str]:

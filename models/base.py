@@ -108,7 +108,8 @@ class TokenDenoiser(Denoiser):
         Args:
             x: token ids in 0..K, K being MASK, or relaxed one-hots over the K+1 tokens.
             t: time of each sequence in [0, 1]; only a time-conditioned network reads it, and it must then be given.
-            cond: what the sequences are conditioned on; must be given exactly when the network has a `cond_dim`.
+            cond: what the sequences are conditioned on, where the network has a `cond_dim`; None is the zero vector,
+                which stands for "any".
             mask: True at real positions. Padding (False) does not influence the logits of real positions.
 
         Returns:
@@ -144,23 +145,38 @@ class TokenDenoiser(Denoiser):
                     f"t must hold one time for each of the {batch} sequences; got {list(t.shape)}"
                 )
             vector = self.time_mlp(t.to(self.embedding.dtype))
-        if (cond is None) != (self.cond_mlp is None):
-            raise ConfigError(
-                "this network takes no cond; build it with cond_dim=..."
-                if self.cond_mlp is None
-                else f"this network is conditional: give cond of shape [batch, {self.cond_dim}]"
-            )
-        if self.cond_mlp is not None and cond is not None:
-            if cond.shape != (batch, self.cond_dim):
-                raise ConfigError(f"cond must be [{batch}, {self.cond_dim}]; got {list(cond.shape)}")
-            projected = self.cond_mlp(cond.to(self.embedding.dtype))
-            vector = projected if vector is None else vector + projected
-        return vector
+        projected = embed_cond(self.cond_mlp, cond, batch)
+        if projected is None or vector is None:
+            return vector if projected is None else projected
+        return vector + projected
 
     @property
     def is_modulated(self) -> bool:
         """Whether blocks receive a conditioning vector."""
         return self.time_conditioned or self.cond_dim > 0
+
+
+def embed_cond(mlp: nn.Linear | None, cond: Tensor | None, batch: int) -> Float[Tensor, "B C"] | None:
+    """Project what designs are conditioned on; no `cond` is the zero vector, which stands for "any".
+
+    Args:
+        mlp: of `cond_dim` inputs; None where the network takes no `cond`.
+        cond: Float[B cond_dim].
+        batch: B.
+
+    Raises:
+        ConfigError: a `cond` that the network does not take, or of another shape.
+    """
+    if mlp is None:
+        if cond is not None:
+            raise ConfigError("this network takes no cond; build it with cond_dim=...")
+        return None
+    if cond is None:
+        return mlp.bias.expand(batch, -1)
+    if cond.shape != (batch, mlp.in_features):
+        raise ConfigError(f"cond must be [{batch}, {mlp.in_features}]; got {list(cond.shape)}")
+    projected: Tensor = mlp(cond.to(mlp.weight.dtype))
+    return projected
 
 
 class TimeEmbedding(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gendesign.building import whole
 from gendesign.errors import ConfigError
-from gendesign.models.base import TimeEmbedding, VectorNetwork
+from gendesign.models.base import TimeEmbedding, VectorNetwork, embed_cond
 from gendesign.models.mlp import MAX_FREQUENCY
 from gendesign.models.transformer import TransformerBlock
 
@@ -30,6 +30,7 @@ class DiTNetwork(VectorNetwork):
         depth: number of blocks.
         num_heads: attention heads.
         dropout: in the blocks.
+        cond_dim: length of the vector `cond` that a conditional network takes; 0 for none.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -44,6 +45,7 @@ class DiTNetwork(VectorNetwork):
         depth: int = 4,
         num_heads: int = 4,
         dropout: float = 0.0,
+        cond_dim: int = 0,
     ) -> None:
         super().__init__()
         self.steps = whole("steps", steps)
@@ -56,6 +58,8 @@ class DiTNetwork(VectorNetwork):
         if not 0 <= dropout < 1:
             raise ConfigError(f"dropout must be in [0, 1), got {dropout}")
         self.noise = TimeEmbedding(width, MAX_FREQUENCY)
+        self.cond_dim = whole("cond_dim", cond_dim, at_least=0)
+        self.cond = nn.Linear(cond_dim, width) if cond_dim else None
         self.inlet = nn.Linear(dim, width)
         # rotary positions tell steps apart only by their distance; the first and the last step are special
         self.positions = nn.Parameter(0.02 * Tensor(steps, width).normal_())
@@ -78,16 +82,15 @@ class DiTNetwork(VectorNetwork):
         """Raw output and log-variance; see `VectorNetwork.forward`. The mask is not read: all steps are attended to.
 
         Raises:
-            ConfigError: x has another number of columns, or there is a `cond`, which this network does not take.
+            ConfigError: x has another number of columns, or `cond` does not fit.
         """
-        if cond is not None:
-            raise ConfigError("DiTNetwork takes no cond")
         if x.ndim != 2 or x.shape[1] != self.steps * self.dim:
             raise ConfigError(
                 f"expected [batch, {self.steps * self.dim}] for {self.steps} steps of {self.dim} numbers, "
                 f"got {list(x.shape)}"
             )
-        condition = self.noise(noise)
+        condition, extra = self.noise(noise), embed_cond(self.cond, cond, len(x))
+        condition = condition if extra is None else condition + extra
         h = self.inlet(x.reshape(len(x), self.steps, self.dim)) + self.positions
         for block in self.blocks:
             h = block(h, condition, None)

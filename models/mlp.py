@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from gendesign.building import whole
 from gendesign.errors import ConfigError
-from gendesign.models.base import TimeEmbedding, VectorNetwork
+from gendesign.models.base import TimeEmbedding, VectorNetwork, embed_cond
 
 MAX_FREQUENCY = 30.0
 """Of the noise's Fourier features: answers vary slowly with c_noise, which spans about 2.7 from .002 to 80."""
@@ -51,18 +51,23 @@ class MLPNetwork(VectorNetwork):
         width: of every layer.
         depth: number of residual blocks.
         dropout: in the blocks.
+        cond_dim: length of the vector `cond` that a conditional network takes; 0 for none.
 
     Raises:
         ConfigError: an argument is out of range.
     """
 
-    def __init__(self, dim: int, width: int = 128, *, depth: int = 4, dropout: float = 0.0) -> None:
+    def __init__(
+        self, dim: int, width: int = 128, *, depth: int = 4, dropout: float = 0.0, cond_dim: int = 0
+    ) -> None:
         super().__init__()
         self.dim = whole("dim", dim)
+        self.cond_dim = whole("cond_dim", cond_dim, at_least=0)
         whole("width", width, at_least=2), whole("depth", depth)
         if not 0 <= dropout < 1:
             raise ConfigError(f"dropout must be in [0, 1), got {dropout}")
         self.noise = TimeEmbedding(width, MAX_FREQUENCY)
+        self.cond = nn.Linear(cond_dim, width) if cond_dim else None
         self.inlet = nn.Linear(dim, width)
         self.blocks = nn.ModuleList(MLPBlock(width, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
@@ -81,13 +86,12 @@ class MLPNetwork(VectorNetwork):
         """Raw output and log-variance; see `VectorNetwork.forward`. The mask is not read.
 
         Raises:
-            ConfigError: x has another number of columns, or there is a `cond`, which this network does not take.
+            ConfigError: x has another number of columns, or `cond` does not fit.
         """
-        if cond is not None:
-            raise ConfigError("MLPNetwork takes no cond")
         if x.ndim != 2 or x.shape[1] != self.dim:
             raise ConfigError(f"expected [batch, {self.dim}], got {list(x.shape)}")
-        condition = functional.silu(self.noise(noise))
+        condition, extra = self.noise(noise), embed_cond(self.cond, cond, len(x))
+        condition = functional.silu(condition if extra is None else condition + extra)
         h = self.inlet(x)
         for block in self.blocks:
             h = block(h, condition)

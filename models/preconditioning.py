@@ -70,6 +70,7 @@ class Preconditioned(Denoiser):
         if not aug_dim >= 1:
             raise ConfigError(f"aug_dim must be at least 1 (math.inf is EDM), got {aug_dim!r}")
         self.aug_dim = float(aug_dim)
+        self.cond_dim = getattr(network, "cond_dim", 0)
 
     def forward(
         self,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from gendesign.building import whole
 from gendesign.errors import ConfigError, MissingExtraError
-from gendesign.models.base import VectorNetwork
+from gendesign.models.base import VectorNetwork, embed_cond
 
 TIME_SCALE = 100.0
 """Step numbers a unit of c_noise: neighbouring noise levels of a schedule stay close in the embedding."""
@@ -37,6 +37,7 @@ class UNet2DNetwork(VectorNetwork):
         attention: whether the lowest level attends over its pixels.
         dropout: in residual blocks.
         norm_groups: groups of the group normalisation.
+        cond_dim: length of the vector `cond` that a conditional network takes; 0 for none.
 
     Raises:
         ConfigError: sizes that the levels cannot halve, or arguments out of range.
@@ -54,6 +55,7 @@ class UNet2DNetwork(VectorNetwork):
         attention: bool = True,
         dropout: float = 0.0,
         norm_groups: int = 8,
+        cond_dim: int = 0,
     ) -> None:
         super().__init__()
         self.shape = (whole("channels", channels), whole("height", height), whole("width", width))
@@ -85,7 +87,11 @@ class UNet2DNetwork(VectorNetwork):
             norm_num_groups=norm_groups,
             resnet_time_scale_shift="scale_shift",
             dropout=dropout,
+            # what is added to the time embedding is projected here
+            class_embed_type="identity" if cond_dim else None,
         )
+        self.cond_dim = whole("cond_dim", cond_dim, at_least=0)
+        self.cond = nn.Linear(cond_dim, 4 * widths[0]) if cond_dim else None
         # The first answer is the preconditioning's own, c_skip x, with variance c_out^2.
         nn.init.zeros_(unet.conv_out.weight)
         nn.init.zeros_(unet.conv_out.bias)
@@ -101,10 +107,8 @@ class UNet2DNetwork(VectorNetwork):
         """Raw output and log-variance; see `VectorNetwork.forward`. The mask is not read.
 
         Raises:
-            ConfigError: x is not of this image size, or there is a `cond`, which this network does not take.
+            ConfigError: x is not of this image size, or `cond` does not fit.
         """
-        if cond is not None:
-            raise ConfigError("UNet2DNetwork takes no cond")
         channels, height, width = self.shape
         if x.ndim != 2 or x.shape[1] != channels * height * width:
             raise ConfigError(
@@ -112,6 +116,7 @@ class UNet2DNetwork(VectorNetwork):
                 f"got {list(x.shape)}"
             )
         image = x.reshape(-1, channels, height, width)
-        answer: Tensor = self.unet(image, TIME_SCALE * noise, return_dict=False)[0]
+        extra = embed_cond(self.cond, cond, len(x))
+        answer: Tensor = self.unet(image, TIME_SCALE * noise, class_labels=extra, return_dict=False)[0]
         mean, log_variance = torch.chunk(answer.flatten(1), 2, dim=1)
         return mean, log_variance

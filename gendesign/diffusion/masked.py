@@ -286,9 +286,12 @@ class MaskedDiffusion(Process):
 
         On relaxed states they are the network's own at every position: there the transition copies what is unmasked.
         """
+        # classifier-free guidance spends two rows of the network a design
+        each = getattr(denoiser, "rows_per_design", 1)
         if x_t.is_floating_point():
             logits = denoiser(x_t, t.to(torch.get_default_dtype()), cond, mask)
-            return TokenPrediction(logits[..., : self.vocab_size].double().log_softmax(-1), rows=len(x_t))
+            log_probs = logits[..., : self.vocab_size].double().log_softmax(-1)
+            return TokenPrediction(log_probs, rows=len(x_t) * each)
         masked = x_t == self.mask_id
         known = x_t.clamp(max=self.vocab_size - 1)
         log_probs = one_hot(known, self.vocab_size, torch.float64).log()
@@ -302,7 +305,7 @@ class MaskedDiffusion(Process):
             fresh = logits[..., : self.vocab_size].double().log_softmax(-1)
             where = masked[pick][..., None]
             log_probs[pick] = torch.where(where, fresh, log_probs[pick])
-        return TokenPrediction(log_probs, rows=len(open_rows))
+        return TokenPrediction(log_probs, rows=len(open_rows) * each)
 
     def transition(
         self,

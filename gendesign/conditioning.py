@@ -1,0 +1,142 @@
+"""What a class-conditional backbone is conditioned on: measured targets become a vector, 0 where nothing is said.
+
+One-hots over C classes, or over bins of a score; the zero vector means "any". Training leaves labels out at random, so
+that one network knows p(x | c) and p(x), and guidance between the two needs no classifier.
+
+Ho and Salimans 2022, Classifier-Free Diffusion Guidance, arXiv 2207.12598.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from gendesign.building import Configurable, finite, whole
+from gendesign.errors import ConfigError, DataError
+
+
+class Conditioning(Configurable, ABC):
+    """Targets of a batch to conditioning vectors.
+
+    Args:
+        column: which of the data module's targets is read.
+        dropout: share of the training designs whose label is left out.
+
+    Attributes:
+        dim: length of the vector, the network's `cond_dim`.
+
+    Raises:
+        ConfigError: an argument is out of range.
+    """
+
+    dim: int
+
+    def __init__(self, *, column: int = 0, dropout: float = 0.1) -> None:
+        self.column = whole("column", column, at_least=0)
+        self.dropout = finite("dropout", dropout, at_least=0.0)
+        if self.dropout > 1:
+            raise ConfigError(f"dropout must be from 0 to 1, got {dropout:g}")
+
+    def check(self, denoiser: object) -> None:
+        """Refuse a network that does not take this vector.
+
+        Raises:
+            ConfigError: its `cond_dim` is another.
+        """
+        takes = getattr(denoiser, "cond_dim", 0)
+        if takes != self.dim:
+            raise ConfigError(
+                f"conditioning has {self.dim} classes, the network cond_dim={takes}; they must agree"
+            )
+
+    @abstractmethod
+    def classes(self, values: Float[Tensor, " B"]) -> Int[Tensor, " B"]:
+        """The class of each value.
+
+        Raises:
+            DataError: a value has none.
+        """
+
+    def encode(self, targets: Float[Tensor, "B n"]) -> Float[Tensor, "B C"]:
+        """One-hots; the zero vector where the target was not measured.
+
+        Raises:
+            DataError: there is no such column, or a value has no class.
+        """
+        if self.column >= targets.shape[1]:
+            raise DataError(
+                f"conditioning reads target {self.column}, the data have {targets.shape[1]}; name the column there"
+            )
+        values = targets[:, self.column]
+        known = ~values.isnan()
+        vectors = torch.zeros(len(values), self.dim, device=targets.device)
+        vectors[known] = torch.nn.functional.one_hot(self.classes(values[known]), self.dim).to(vectors)
+        return vectors
+
+    def for_training(self, targets: Float[Tensor, "B n"], *, generator: Generator) -> Float[Tensor, "B C"]:
+        """The vectors, some of them left out at random.
+
+        Raises:
+            DataError: as in `encode`.
+        """
+        cond = self.encode(targets)
+        u = torch.rand(len(cond), device=cond.device, generator=generator)
+        return torch.where((u < self.dropout)[:, None], 0.0, cond)
+
+    def label(self, value: float) -> Float[Tensor, " C"]:
+        """The vector of one label.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        try:
+            return self.encode(torch.full((1, self.column + 1), finite("label", value)))[0]
+        except DataError as error:
+            raise ConfigError(str(error)) from error
+
+
+class Labels(Conditioning):
+    """Class labels 0..C-1.
+
+    Args:
+        num_classes: C.
+        column: which of the data module's targets is the label.
+        dropout: share of the training designs whose label is left out.
+    """
+
+    def __init__(self, num_classes: int, *, column: int = 0, dropout: float = 0.1) -> None:
+        super().__init__(column=column, dropout=dropout)
+        self.dim = whole("num_classes", num_classes, at_least=2)
+
+    def classes(self, values: Float[Tensor, " B"]) -> Int[Tensor, " B"]:
+        wrong = values[(values != values.round()) | (values < 0) | (values >= self.dim)]
+        if len(wrong):
+            raise DataError(f"expected a label 0..{self.dim - 1}, got {wrong[0].item():g}")
+        return values.long()
+
+
+class Bins(Conditioning):
+    """Scores by the bin that they fall into: below the first edge, between two, from the last one on.
+
+    Args:
+        edges: E ascending numbers, in the target's unit; there are E + 1 bins.
+        column: which of the data module's targets is the score.
+        dropout: share of the training designs whose score is left out.
+    """
+
+    def __init__(self, edges: Sequence[float], *, column: int = 0, dropout: float = 0.1) -> None:
+        super().__init__(column=column, dropout=dropout)
+        self.edges = [finite("edges", float(edge)) for edge in edges]
+        if not self.edges or any(b <= a for a, b in zip([-math.inf, *self.edges], self.edges, strict=False)):
+            raise ConfigError(f"edges must be one or more ascending numbers, got {list(edges)}")
+        self.dim = len(self.edges) + 1
+
+    def classes(self, values: Float[Tensor, " B"]) -> Int[Tensor, " B"]:
+        return torch.bucketize(
+            values.double(), torch.tensor(self.edges, device=values.device).double(), right=True
+        )
