@@ -19,10 +19,10 @@ import yaml
 from numpy.typing import NDArray
 
 from gendesign.backbone import Backbone
-from gendesign.loading import load_backbone
 from gendesign.building import build
 from gendesign.data import SequenceDataModule
 from gendesign.kmers import kmer_spectrum, spectrum_correlation
+from gendesign.loading import load_backbone
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.int64]

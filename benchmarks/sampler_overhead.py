@@ -4,7 +4,8 @@
     python benchmarks/sampler_overhead.py --backbone image-digits --steps 32
 
 A run of 64 unsteered designs is recorded: every input that the network saw (of a continuous backbone, inside its
-preconditioning). The same inputs are then given to the bare network. Both are timed in turns, so that a busy machine disturbs both alike; the ratio of each turn is taken.
+preconditioning). The same inputs are then given to the bare network. Both are timed in turns, so that a busy machine
+disturbs both alike; the ratio of each turn is taken.
 """
 
 import argparse

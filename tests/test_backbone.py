@@ -15,12 +15,12 @@ from torch import Tensor
 
 import gendesign.loading
 from gendesign.backbone import Backbone
-from gendesign.loading import list_backbones, load_backbone
 from gendesign.codecs import DNACodec, RNACodec
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.schedules import Cosine
 from gendesign.diffusion.unmasking import FirstHitting
 from gendesign.errors import CheckpointError, ConfigError, DesignError, OutputError, TrustError
+from gendesign.loading import list_backbones, load_backbone
 from gendesign.models.base import TokenDenoiser
 from gendesign.models.dilated_conv import DilatedConvDenoiser
 from gendesign.pretrained import card_line

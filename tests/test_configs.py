@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from gendesign.backbone import Backbone
-from gendesign.loading import list_backbones, load_backbone
 from gendesign.building import build, check_arguments, describe
 from gendesign.compose import CONFIGS, GROUPS, compose, options
+from gendesign.loading import list_backbones, load_backbone
 from gendesign.rewards.base import Reward
 from gendesign.rewards.catalog import build_reward, list_rewards, load_reward
 from gendesign.steering.sampler import Steering

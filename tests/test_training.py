@@ -15,13 +15,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from gendesign.backbone import Backbone
-from gendesign.loading import load_backbone
 from gendesign.callbacks import EMA, ExportPretrained
 from gendesign.codecs import DNACodec
 from gendesign.data import SequenceDataModule
 from gendesign.determinism import dropout_seeded, generator, stream_seed
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.errors import ConfigError
+from gendesign.loading import load_backbone
 from gendesign.models.dilated_conv import DilatedConvDenoiser
 from gendesign.optimisation import adamw_with_cosine
 from gendesign.training_table import training_sequences

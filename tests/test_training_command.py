@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
-from gendesign.loading import load_backbone
 from gendesign.errors import CheckpointError, ConfigError, DataError
+from gendesign.loading import load_backbone
 from gendesign.parser_errors import one_line
 from gendesign.training import main
 

@@ -6,10 +6,10 @@ import pytest
 
 from gendesign import training_table
 from gendesign.backbone import Backbone
-from gendesign.loading import load_backbone
 from gendesign.codecs import DNACodec
 from gendesign.data import SequenceDataModule
 from gendesign.diffusion.masked import MaskedDiffusion
+from gendesign.loading import load_backbone
 from gendesign.models.dilated_conv import DilatedConvDenoiser
 from gendesign.training_table import describe_training, training_sequences
 

@@ -24,6 +24,8 @@ from gendesign.diffusion.student_transition import free_sum, num_free
 
 Mean = Callable[[Tensor, Tensor], Tensor]
 """(x, sigma of each row) -> posterior mean of x_0."""
+EXACT_TRACE = 8
+"""Coordinates up to which the likelihood's trace is exact: it takes a gradient a coordinate."""
 
 
 def flow_log_likelihood(

@@ -27,12 +27,13 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from gendesign.building import finite, whole
-from gendesign.diffusion.flow_likelihood import flow_log_likelihood
+from gendesign.diffusion.flow_likelihood import EXACT_TRACE, flow_log_likelihood
 from gendesign.diffusion.process import Network, Process
 from gendesign.diffusion.student import student_log_prob, student_scale
 from gendesign.diffusion.student_transition import (
     MeanPrediction,
     StudentTransition,
+    ask,
     free_sum,
     num_free,
     squared_distance,
@@ -314,37 +315,27 @@ class PoissonFlow(Process):
             free = ~fixed.expand_as(x_0)
             mask = free if mask is None else mask & free
 
-        def drift(x: Tensor, sigma: Tensor, rows: slice) -> Tensor:
-            chosen = cond[rows] if isinstance(cond, Tensor) else cond
-            return ask(denoiser, x, sigma, chosen, None if mask is None else mask[rows])[0]
-
         # even in ln sigma: the flow changes with it, and the schedule for sampling is too coarse at small noise here
         ends = math.log(self.sigma_min), math.log(self.sigma_max)
         levels = torch.linspace(*ends, whole("num_times", num_times) + 1, dtype=torch.float64).exp()
         parts = []
         for start in range(0, len(x_0), max_rows):
             rows = slice(start, start + max_rows)
+            chosen = cond[rows] if isinstance(cond, Tensor) else cond
+            own = None if mask is None else mask[rows]
+
+            def mean(x: Tensor, sigma: Tensor, chosen: Any = chosen, own: Tensor | None = own) -> Tensor:
+                return ask(denoiser, x, sigma, chosen, own)[0]
+
             parts.append(
                 flow_log_likelihood(
-                    lambda x, sigma, rows=rows: drift(x, sigma, rows),
+                    mean,
                     x_0[rows],
                     levels,
                     aug_dim=self.aug_dim,
                     generator=generator,
-                    mask=None if mask is None else mask[rows],
+                    mask=own,
                     exact=x_0.shape[-1] <= EXACT_TRACE,
                 )
             )
         return torch.cat(parts) if parts else x_0.new_zeros(0, dtype=torch.float64)
-
-
-EXACT_TRACE = 8
-"""Coordinates up to which the likelihood's trace is exact: it takes a gradient a coordinate."""
-
-
-def ask(
-    denoiser: Network, x: Tensor, sigma: Tensor, cond: Any, mask: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
-    """Clean mean and variance from a network that returns the mean, or (mean, variance)."""
-    answer: Any = denoiser(x, sigma, cond, mask)
-    return answer if isinstance(answer, tuple) else (answer, None)

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
-from gendesign.diffusion.process import Prediction, Transition
+from gendesign.diffusion.process import Network, Prediction, Transition
 from gendesign.diffusion.student import student_log_prob, student_scale
 from gendesign.errors import ConfigError, UnsupportedError
 
@@ -214,3 +215,11 @@ def squared_distance(
 ) -> Float[Tensor, "*M B"]:
     """|x - y|^2 over the free coordinates."""
     return free_sum((x.double() - y.double()) ** 2, mask)
+
+
+def ask(
+    denoiser: Network, x: Tensor, sigma: Tensor, cond: Any, mask: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Clean mean and variance from a network that returns the mean, or (mean, variance)."""
+    answer: Any = denoiser(x, sigma, cond, mask)
+    return answer if isinstance(answer, tuple) else (answer, None)
