@@ -72,6 +72,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Churn", "Euler", "Heun",
     "AlphaDivergence", "Ancestral", "Backbone", "BestOfN", "ChiSquared", "Comparison", "Cosine", "DesignSet",
     "DNACodec", "DRAKES", "FirstHitting", "FirstOrder", "FunctionReward", "GendesignError", "Guidance", "KTokens",
     "LearnedValue", "LogLinear", "MaskedDiffusion", "MaskedExact", "PlugIn", "PoissonFlow", "PoissonFlowPipeline",
@@ -95,6 +96,7 @@ if TYPE_CHECKING:
     from gendesign.diffusion.masked import MaskedDiffusion
     from gendesign.diffusion.poisson_flow import PoissonFlow
     from gendesign.diffusion.schedules import Cosine, LogLinear
+    from gendesign.diffusion.solvers import Churn, Euler, Heun
     from gendesign.diffusion.unmasking import Ancestral, FirstHitting, KTokens
     from gendesign.divergences import AlphaDivergence, ChiSquared, ReverseKL
     from gendesign.errors import GendesignError
