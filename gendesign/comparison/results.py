@@ -206,12 +206,17 @@ def shown_columns(group: Sequence[Summary]) -> dict[str, str]:
 
 
 def over_optimised(summary: Summary, group: Sequence[Summary]) -> bool:
-    """Whether the guide rose and the held-out reward fell against the method that needs no reward."""
+    """Whether the guide rose and the held-out reward fell, beyond the intervals, against what needs no reward."""
     bases = [other for other in group if other.is_base and other.budget == summary.budget]
     return any(
-        summary["guide_median"] > base["guide_median"] and summary["heldout_median"] < base["heldout_median"]
-        for base in bases
+        _above(summary, base, "guide_median") and _above(base, summary, "heldout_median") for base in bases
     )
+
+
+def _above(one: Summary, other: Summary, figure: str) -> bool:
+    if figure not in one.figures or figure not in other.figures:
+        return False
+    return one.figures[figure].low > other.figures[figure].high
 
 
 def blocks(found: Sequence[Summary]) -> Iterator[tuple[str, str, list[Summary]]]:
