@@ -64,7 +64,7 @@ class ReverseKL(Divergence):
     """KL(q || p), the default."""
 
     def per_draw(self, log_ratio: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-        """log w; the rest of f(w)/w, 1/w - 1, has mean 0 and is left out."""
+        """Log w; the rest of f(w)/w, 1/w - 1, has mean 0 and is left out."""
         return log_ratio
 
     def log_weights(

@@ -2,8 +2,8 @@
 
     J(x) = E[J(x_s) | x] - alpha D(step at x),    J = r at complete sequences,
 
-by dynamic programming from the last step to the first, over the (K + 1)^L states of a table: what fine-tuning maximises,
-differentiable in the table of the policy, so that its best value on a grid is found without sampling.
+by dynamic programming from the last step to the first, over the (K + 1)^L states of a table: what fine-tuning
+maximises, differentiable in the table of the policy, so that its best value on a grid is found without sampling.
 """
 
 from __future__ import annotations

@@ -50,9 +50,7 @@ def test_the_best_path_with_one_token_a_step_is_the_tilted_law(reward: Tensor, e
 
 def test_coarse_grids_reach_less_on_dependent_rewards() -> None:
     process = MaskedDiffusion(4, unmasking=Ancestral())
-    reached = [
-        best_objective(process, table(P), ACG, process.times(steps), alpha=0.5)[0] for steps in (1, 4)
-    ]
+    reached = [best_objective(process, table(P), ACG, process.times(steps), alpha=0.5)[0] for steps in (1, 4)]
     assert reached[0] < reached[1] < 1.183169
 
 
