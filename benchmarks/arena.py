@@ -1,6 +1,8 @@
 """Every method against the exactly known p* of TF-bind-8, at equal budgets.
 
     python benchmarks/landscape.py --data DATA --out runs/arena      (once; the backbone)
+    python benchmarks/arena_value.py --data DATA --out runs/arena    (once; the learned value)
+    python benchmarks/arena_tuned.py --data DATA --out runs/arena    (once; the fine-tuned backbone)
     python benchmarks/arena.py --data DATA --out runs/arena          (writes benchmarks/ARENA.md and its figure)
 
 p is the backbone's own law under first-hitting sampling, by dynamic programming over the 390,625 partly masked 8-mers;
@@ -39,10 +41,12 @@ from gendesign.steering.best_of_n import BestOfN
 from gendesign.steering.finetuned import FineTuned
 from gendesign.steering.guidance import Guidance
 from gendesign.steering.particles import make_plan
+from gendesign.steering.proposals import Base
 from gendesign.steering.sampler import Steering, run_sampler
 from gendesign.steering.svdd import SVDD
+from gendesign.steering.token_proposals import MaskedExact
 from gendesign.steering.unsteered import Unsteered
-from gendesign.steering.value import PosteriorMode
+from gendesign.steering.value import PosteriorMode, StateValue, Value
 
 HERE = Path(__file__).parent
 BLOCK = 250
@@ -76,6 +80,57 @@ class Arena:
         reached = self.target[order].cumsum(0)
         self.bin = torch.empty_like(order)
         self.bin[order] = (reached * 10).long().clamp(max=9)
+
+    def _complete(self, values: Tensor) -> Tensor:
+        """Values of complete strings, at their places among all."""
+        everywhere = torch.zeros(len(self.space.states), dtype=torch.float64)
+        everywhere[self.space.complete] = values
+        return everywhere
+
+    def deciles(self, q: Tensor) -> Tensor:
+        """Mass of a law in each decile of the reward under p*."""
+        return torch.zeros(10, dtype=torch.float64).index_add_(0, self.bin, q)
+
+    def measures(self, q: Tensor) -> dict[str, Any]:
+        """How far a law is from p*."""
+        mine, right = self.deciles(q), self.deciles(self.target)
+        return {
+            "mean_reward": float(q @ self.r),
+            "log_p": float(q @ self.p.log()),
+            "deciles": mine.tolist(),
+            "tv": 0.5 * float((mine - right).abs().sum()),
+            "kl_deciles": float(torch.where(mine > 0, mine * (mine / right).log(), 0.0).sum()),
+        }
+
+    def exact(self, method: Steering) -> Tensor | None:
+        """The law of a method where it is known without sampling."""
+        if isinstance(method, Unsteered):
+            return self.p
+        if isinstance(method, BestOfN):
+            if method.selection == "best":
+                return best_of_n_law(self.p, self.r, method.candidates)
+            return weighted_law(self.p, self.r, alpha=self.alpha, num=method.candidates)
+        if isinstance(method, FineTuned) and method.tuned is not None:
+            return Enumerated(load_backbone(method.tuned).denoiser.table).law()
+        table = self.table(getattr(method, "value", None))
+        if table is None or not isinstance(method, SVDD | Guidance):
+            return None
+        if isinstance(method, Guidance):
+            exact = isinstance(method.proposal, MaskedExact)
+            return svdd_law(self.space, table, alpha=self.alpha, candidates=math.inf) if exact else None
+        if method.selection != "categorical" or type(method.proposal) is not Base:
+            return None
+        return svdd_law(self.space, table, alpha=self.alpha, candidates=method.candidates)
+
+    def table(self, value: Value | None) -> Tensor | None:
+        """A value of every partly masked 8-mer, and the reward of the others; None where it is random."""
+        if type(value) is PosteriorMode:
+            return self.mode
+        if not isinstance(value, StateValue) or value.time_conditioned:
+            return None
+        codec, time = self.backbone.codec, torch.zeros(len(self.space.states))
+        found = value.read(codec, self.space.states, time, alpha=self.alpha).double()
+        return torch.where(self.space.complete, self._complete(self.r), found)
 
     def _complete(self, values: Tensor) -> Tensor:
         """Values of complete strings, at their places among all."""
@@ -145,6 +200,14 @@ def at(method: Steering, alpha: float) -> Steering:
     return replace(method, alpha=alpha) if getattr(method, "alpha", None) == "auto" else method  # type: ignore[type-var]
 
 
+def place(folder: Path, method: Steering, alpha: float) -> Path:
+    """Where the results of a method are kept."""
+    tuned = getattr(method, "tuned", None)
+    weights = "" if tuned is None else load_backbone(tuned).provenance["weights_sha256"]
+    text = json.dumps([describe(method), alpha, weights], sort_keys=True)
+    return folder / "results" / hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def kept(path: Path, make: Any) -> Any:
     """What a file holds, made where it does not exist."""
     if not path.exists():
@@ -164,8 +227,7 @@ def measure(arena: Arena, config: dict[str, Any], folder: Path) -> list[dict[str
                     method = at(build(described, trust=["landscape"]), arena.alpha)
                     method = sized(method, arena.backbone, task, currency, budget)
                     size = getattr(method, method.sized_by) if method.sized_by else None
-                    text = json.dumps([describe(method), arena.alpha], sort_keys=True)
-                    own = folder / "results" / hashlib.sha256(text.encode()).hexdigest()[:16]
+                    own = place(folder, method, arena.alpha)
                     runs = [
                         kept(
                             own / f"{num}-{seed}.json",
@@ -209,8 +271,7 @@ def grow(arena: Arena, config: dict[str, Any], folder: Path) -> dict[str, dict[i
             continue
         for size in config["exact_sizes"]:
             sized_so = at_size(method, size)
-            text = json.dumps([describe(sized_so), arena.alpha], sort_keys=True)
-            own = folder / "results" / hashlib.sha256(text.encode()).hexdigest()[:16]
+            own = place(folder, sized_so, arena.alpha)
             law = kept(own / "exact.json", lambda m=sized_so: exact(arena, m))
             if law is None:
                 break

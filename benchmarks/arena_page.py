@@ -14,7 +14,9 @@ from gendesign.comparison.config import CURRENCIES
 HEAD = """\
 # The exact arena: TF-bind-8
 
-    python benchmarks/landscape.py --data DATA --out runs/arena
+    python benchmarks/landscape.py --data DATA --out runs/arena       (the backbone: 5 minutes on one core)
+    python benchmarks/arena_value.py --data DATA --out runs/arena     (the learned value: 1 minute)
+    python benchmarks/arena_tuned.py --data DATA --out runs/arena     (the fine-tuned backbone: 4 minutes)
     python benchmarks/arena.py --data DATA --out runs/arena
 
 All 65,536 8-mers have a measured binding score (SIX6, E-score; Barrera et al. 2016; both strands share a value). A

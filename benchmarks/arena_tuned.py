@@ -28,7 +28,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/arena"))
-    parser.add_argument("--updates", type=int, default=300)
+    parser.add_argument("--updates", type=int, default=500)
     parser.add_argument("--batch", type=int, default=256)
     arguments = parser.parse_args()
     alpha = yaml.safe_load((Path(__file__).parent / "arena.yaml").read_text())["alpha"]

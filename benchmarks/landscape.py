@@ -95,6 +95,8 @@ class TableValue(StateValue):
         path: of the table, one number a string in lexicographic order.
     """
 
+    rewards_per_state = 0
+
     def __init__(self, path: str) -> None:
         self.table = load_file(path)["values"]
 

@@ -41,12 +41,12 @@ def every(base: type, package: Any = gendesign.steering) -> list[type]:
     """The classes of the package that can be used, by name; those with children are there for these only."""
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
-    found, left = set(), list(base.__subclasses__())
+    found, left = set(), [one for one in base.__subclasses__() if one.__module__.startswith(package.__name__)]
     while left:
         cls = left.pop()
-        left += cls.__subclasses__()
-        ours = cls.__module__.startswith(package.__name__)
-        if ours and not inspect.isabstract(cls) and not cls.__subclasses__():
+        children = [child for child in cls.__subclasses__() if child.__module__.startswith(package.__name__)]
+        left += children
+        if not inspect.isabstract(cls) and not children:
             found.add(cls)
     return sorted(found, key=lambda cls: cls.__name__)
 

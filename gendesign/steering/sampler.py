@@ -209,6 +209,11 @@ class Steering(Configurable, ABC):
         """What the backbone and the reward must offer."""
         return Needs()
 
+    @property
+    def leaves_particles(self) -> bool:
+        """Whether a run leaves several weighted particles a design."""
+        return False
+
     @abstractmethod
     def __call__(self, backbone: Backbone, reward: Reward | None) -> Sampler:
         """Bind the method.
@@ -280,6 +285,12 @@ def alpha_of(alpha: float | Literal["auto"], value: Value) -> float | Literal["a
             f"this value was learned at alpha={value.alpha:g}, got alpha={alpha}; leave alpha out"
         )
     return value.alpha
+
+
+def most_scored(value: Value, proposal: Proposal, noisy: int, clean: int) -> int:
+    """The most designs scored to value so many states, and for their proposals; clean ones are always scored."""
+    looked = noisy * value.rewards_per_state + clean * max(1, value.rewards_per_state)
+    return looked + (noisy + clean) * proposal.rewards_per_step
 
 
 def run_sampler(

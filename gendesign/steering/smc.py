@@ -31,7 +31,7 @@ from gendesign.steering.particles import Cost, Particles, Plan
 from gendesign.steering.pilot import competing_values, pilot_cost
 from gendesign.steering.proposals import Base, Proposal, log_ratio
 from gendesign.steering.resampling import choose, effective_sample_size, resample
-from gendesign.steering.sampler import Sampler, Steering, alpha_of, temperature
+from gendesign.steering.sampler import Sampler, Steering, alpha_of, most_scored, temperature
 from gendesign.steering.value import PosteriorMode, Value
 
 
@@ -92,16 +92,20 @@ class SMC(Steering):
         """What the proposal needs."""
         return Needs(density=True) | self.proposal.needs
 
+    @property
+    def leaves_particles(self) -> bool:
+        """With keep="weighted"; `run_sampler` returns them."""
+        return self.keep == "weighted"
+
     def __call__(self, backbone: Backbone, reward: Reward | None) -> SMCSampler:
         """Bind the method to a backbone and a reward."""
         return SMCSampler(backbone, self.require(reward, backbone), self)
 
     def bound(self, num: int, plan: Plan) -> Cost:
         """One evaluation a step and particle; a reward for each look-ahead, and what the proposal scores."""
-        states = num * self.particles * (plan.steps + 1)
-        scored = self.value.rewards_per_state + self.proposal.rewards_per_step
-        # the last states are clean: they are scored, but the network is not asked
-        return Cost(network_rows=states - num * self.particles, reward_calls=states * scored)
+        noisy, clean = num * self.particles * plan.steps, num * self.particles
+        # the last states are clean: they are scored whatever the value, but the network is not asked
+        return Cost(network_rows=noisy, reward_calls=most_scored(self.value, self.proposal, noisy, clean))
 
     def pilot(
         self, backbone: Backbone, reward: Reward, plan: Plan, *, generator: Generator

@@ -48,7 +48,9 @@ class Bowl(DifferentiableReward):
 
 
 class Flat(StateValue):
-    """A value that reads states, for proposals that need one."""
+    """A value that reads states, for proposals that need one, and scores none but clean ones."""
+
+    rewards_per_state = 0
 
     def read(self, codec: Any, x: Tensor, t: Tensor, *, alpha: float) -> Tensor:
         return torch.zeros(len(x), dtype=torch.float64)

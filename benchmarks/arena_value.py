@@ -1,0 +1,62 @@
+"""The arena's soft value, learned from roll-outs of its backbone as `gendesign fit-value` learns one.
+
+    python benchmarks/arena_value.py --data DATA --out runs/arena
+
+Beside the exact soft value it shows what learning costs: 8,192 designs are scored before any is steered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+import yaml
+from landscape import LENGTH, K, measured
+from lightning.pytorch import Trainer
+
+from gendesign.models.predictor import ConvPredictor
+from gendesign.models.values import TokenValue
+from gendesign.value_data import RollOuts
+from gendesign.value_training import ValueModel
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/arena"))
+    parser.add_argument("--num", type=int, default=8192)
+    parser.add_argument("--updates", type=int, default=2000)
+    arguments = parser.parse_args()
+    alpha = yaml.safe_load((Path(__file__).parent / "arena.yaml").read_text())["alpha"]
+    start = time.process_time()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = ConvPredictor(
+            num_letters=K + 1, length=LENGTH, num_targets=1, width=64, depth=3, dropout=0.1
+        )
+    model = ValueModel(TokenValue(network), target="soft", alpha=alpha, lr=2e-3, warmup_steps=50)
+    backbone = str(arguments.out / "backbone")
+    data = RollOuts(backbone, measured(arguments.data), num=arguments.num, steps=LENGTH, batch_size=256)
+    trainer = Trainer(
+        max_steps=arguments.updates,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        gradient_clip_val=1.0,
+        limit_val_batches=0,
+    )
+    trainer.fit(model, data)
+    model.save_pretrained(arguments.out / "value", training={"updates": arguments.updates})
+    print(
+        {name: float(value) for name, value in trainer.callback_metrics.items()}, time.process_time() - start
+    )
+
+
+if __name__ == "__main__":
+    main()
