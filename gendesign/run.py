@@ -112,6 +112,10 @@ def design(
     whole("num_designs", num_designs), whole("base_designs", base_designs, at_least=0)
     whole("seed", seed, at_least=0)
     check_request(backbone, reward, heldout, ess_fraction=ess_fraction)
+    if steering.leaves_particles:
+        raise UnsupportedError(
+            "keep='weighted' leaves weighted particles instead of designs; use run_sampler, or keep='resample'"
+        )
     backbone = with_unmasking(backbone, unmasking)
     fixed = read_template(template, backbone.codec)
     plan = make_plan(backbone, steps=steps, template=fixed, max_rows=max_rows)

@@ -8,8 +8,9 @@ Delta(l, v) is by how much the value changes when position l is revealed as v; a
 
       Delta(l, v) = sum_u (e_v - P_l)_u dr/dP(l, u),
 
-  one gradient of the reward; `through_network` adds what revealing l changes in the predictions elsewhere, by a
-  vector-Jacobian product of the network at the one-hots of x_t.
+  one gradient of the reward and no product through the network: what revealing l changes in the predictions elsewhere
+  is left out. (A product with the network's Jacobian would bring that in together with what the network says of l when
+  it sees l, for which it was never trained.)
 
 Nisonoff et al. 2024, Unlocking Guidance for Discrete State-Space Diffusion and Flow Models, arXiv 2406.01572.
 """
@@ -23,7 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gendesign.diffusion.masked import MaskedDiffusion, TokenPrediction
+from gendesign.diffusion.masked import TokenPrediction
 from gendesign.diffusion.process import Prediction, Transition
 from gendesign.diffusion.twisted import twist
 from gendesign.errors import UnsupportedError
@@ -111,56 +112,21 @@ class MaskedExact(TokenGuidance):
 
 
 class FirstOrder(TokenGuidance):
-    """The change of the relaxed reward, to first order.
-
-    Args:
-        through_network: differentiate the prediction too, so that a reveal's effect elsewhere is seen: one
-            vector-Jacobian product of the network.
-    """
+    """The change of the relaxed reward, to first order."""
 
     needs = Needs(gradient=True, density=True, process="masked")
     rewards_per_step = 1
 
-    def __init__(self, *, through_network: bool = False) -> None:
-        self.through_network = through_network
-
     def predict(
         self, target: Target, x: Int[Tensor, "B L"], t: Float[Tensor, " B"], *, template: Tensor | None = None
     ) -> GuidedTokens:
-        process = target.backbone.process
-        assert isinstance(process, MaskedDiffusion)
-        tokens = process.vocab_size
-        masked = x == tokens
-        open_rows = masked.any(-1)
-        if self.through_network and bool(open_rows.any()):
-            return self._differentiated(target, x, t)
         prediction = target.backbone.predict(x, t, template=template)
         assert isinstance(prediction, TokenPrediction)
         with torch.enable_grad():
             p = prediction.log_probs.exp().requires_grad_()
             (gradient,) = torch.autograd.grad(relaxed_value(target, p).sum(), p)
-        change = gradient - (prediction.log_probs.exp() * gradient).sum(-1, keepdim=True)
-        return _guided(prediction, change, masked, int(open_rows.sum()))
-
-    def _differentiated(self, target: Target, x: Tensor, t: Tensor) -> GuidedTokens:
-        process = target.backbone.process
-        with torch.enable_grad():
-            state = process.soft(x).requires_grad_()
-            prediction = target.backbone.predict(state, t)
-            assert isinstance(prediction, TokenPrediction)
-            known, mask = state[..., :-1], state[..., -1:]
-            value = relaxed_value(target, known + mask * prediction.log_probs.exp())
-            (gradient,) = torch.autograd.grad(value.sum(), state)
-        masked = x == state.shape[-1] - 1
-        log_probs = torch.where(masked[..., None], prediction.log_probs.detach(), known.detach().log())
-        change = gradient[..., :-1] - gradient[..., -1:]
-        return _guided(TokenPrediction(log_probs, prediction.rows), change, masked, len(x))
-
-
-def _guided(
-    prediction: TokenPrediction, change: Float[Tensor, "B L K"], masked: Tensor, calls: int
-) -> GuidedTokens:
-    """Keep the changes of rows where they are finite, at masked positions."""
-    fine = change.isfinite().flatten(1).all(-1)
-    change = torch.where(masked[..., None] & fine[:, None, None], change, 0.0)
-    return GuidedTokens(prediction.log_probs, prediction.rows, change, calls, int((~fine).sum()))
+        change = gradient - (p.detach() * gradient).sum(-1, keepdim=True)
+        masked = x == p.shape[-1]
+        fine = change.isfinite().flatten(1).all(-1)
+        change = torch.where(masked[..., None] & fine[:, None, None], change, 0.0)
+        return GuidedTokens(prediction.log_probs, prediction.rows, change, len(x), int((~fine).sum()))

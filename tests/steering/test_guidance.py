@@ -199,6 +199,40 @@ def test_fixed_coordinates_do_not_move(make_points_arena: Callable[..., Any]) ->
         torch.testing.assert_close(final.x[:, 1], torch.full((6,), -2.0).double())
 
 
+def test_first_order_changes_are_what_revealing_adds(make_arena: Any) -> None:
+    """The relaxed reward is multilinear, so that its linearisation in one position is exact: Delta(l, v) is how the
+    expected reward changes when l is known to be v and the other letters are drawn on their own."""
+    arena = make_arena(LETTERS, is_acg, length=3, alpha=0.5)
+    x = torch.tensor([[4, 4, 4], [0, 4, 4], [4, 1, 2]])
+    found = FirstOrder().predict(Target(arena.backbone, arena.reward, 0.5), x, torch.ones(3).double())
+    p = found.log_probs.exp()
+    for place in range(3):
+        for token in range(4):
+            known = p.clone()
+            known[:, place] = torch.eye(4)[token].double()
+            expected = (arena.reward.relaxed(known) - arena.reward.relaxed(p)) * (x[:, place] == 4)
+            torch.testing.assert_close(found.change[:, place, token], expected, atol=1e-6, rtol=1e-5)
+    assert found.change[2, 1:].abs().max().item() == 0 and found.reward_calls == 3
+
+
+def test_permuting_the_batch_permutes_what_is_found(make_arena: Any, normal: Backbone) -> None:
+    order = torch.tensor([2, 0, 1])
+    arena = make_arena(LETTERS, is_acg, length=3, alpha=0.5)
+    tokens, numbers = (
+        torch.tensor([[4, 4, 4], [0, 4, 4], [4, 1, 4]]),
+        torch.tensor([[0.5], [-1.0], [2.0]]).double(),
+    )
+    t = torch.tensor([0.3, 0.5, 0.9]).double()
+    for rule in (FirstOrder(), MaskedExact()):
+        target = Target(arena.backbone, arena.reward, 0.5, arena.exact_value())
+        one, other = rule.predict(target, tokens, t), rule.predict(target, tokens[order], t[order])
+        torch.testing.assert_close(one.change[order], other.change)
+    for rule in (PlugIn(), VarianceAware()):
+        target = Target(normal, Quadratic(), 1.0)
+        first, second = rule.predict(target, numbers, t), rule.predict(target, numbers[order], t[order])
+        torch.testing.assert_close(first.shift[order], second.shift)
+
+
 @pytest.mark.parametrize(
     "make", [lambda: Guidance(proposal=Base()), lambda: Guidance(solver=Heun(), proposal=FirstOrder())]
 )

@@ -15,6 +15,7 @@ from gendesign.diffusion.twisted import TwistedReveals, twist
 from gendesign.diffusion.unmasking import Ancestral, FactorisedTransition, FirstHitting, KTokens
 from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.rewards.base import FunctionReward
+from gendesign.run import design
 from gendesign.steering.particles import make_plan
 from gendesign.steering.proposals import Base, PlugIn, VarianceAware
 from gendesign.steering.resampling import effective_sample_size, resample
@@ -363,3 +364,17 @@ def test_what_is_missing_is_said(make_arena: Any) -> None:
         SMC(alpha=1.0, proposal=FirstOrder())(arena.backbone, black_box)
     with pytest.raises(UnsupportedError, match="reads states"):
         arena.sample(SMC(alpha=1.0, proposal=MaskedExact()), 2)
+    with pytest.raises(UnsupportedError, match="keep='resample'"):
+        design(arena.backbone, arena.reward, SMC(alpha=1.0, keep="weighted"), num_designs=2)
+
+
+def test_a_design_belongs_to_its_block(make_arena: Any) -> None:
+    """However many designs are asked for, the first 64 are the same."""
+    arena = make_arena(LETTERS, motif, length=3, alpha=0.5)
+    method = SMC(particles=3, alpha=0.5)
+    few, many = (
+        design(arena.backbone, arena.reward, method, num_designs=num, steps=3, base_designs=0)
+        for num in (64, 70)
+    )
+    assert many.designs[:64] == few.designs and few.alpha == 0.5
+    assert many.cost.network_rows <= many.estimate.network_rows
