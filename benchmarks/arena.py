@@ -132,47 +132,6 @@ class Arena:
         found = value.read(codec, self.space.states, time, alpha=self.alpha).double()
         return torch.where(self.space.complete, self._complete(self.r), found)
 
-    def _complete(self, values: Tensor) -> Tensor:
-        """Values of complete strings, at their places among all."""
-        everywhere = torch.zeros(len(self.space.states), dtype=torch.float64)
-        everywhere[self.space.complete] = values
-        return everywhere
-
-    def deciles(self, q: Tensor) -> Tensor:
-        """Mass of a law in each decile of the reward under p*."""
-        return torch.zeros(10, dtype=torch.float64).index_add_(0, self.bin, q)
-
-    def measures(self, q: Tensor) -> dict[str, Any]:
-        """How far a law is from p*."""
-        mine, right = self.deciles(q), self.deciles(self.target)
-        return {
-            "mean_reward": float(q @ self.r),
-            "log_p": float(q @ self.p.log()),
-            "deciles": mine.tolist(),
-            "tv": 0.5 * float((mine - right).abs().sum()),
-            "kl_deciles": float(torch.where(mine > 0, mine * (mine / right).log(), 0.0).sum()),
-        }
-
-    def exact(self, method: Steering) -> Tensor | None:
-        """The law of a method where it is known without sampling."""
-        if isinstance(method, Unsteered):
-            return self.p
-        if isinstance(method, BestOfN):
-            if method.selection == "best":
-                return best_of_n_law(self.p, self.r, method.candidates)
-            return weighted_law(self.p, self.r, alpha=self.alpha, num=method.candidates)
-        if isinstance(method, FineTuned) and method.tuned is not None:
-            return Enumerated(load_backbone(method.tuned).denoiser.table).law()
-        table = getattr(getattr(method, "value", None), "table", None)
-        if isinstance(method, Guidance) and table is not None:
-            whole = torch.where(self.space.complete, self._complete(self.r), table)
-            return svdd_law(self.space, whole, alpha=self.alpha, candidates=math.inf)
-        if isinstance(method, SVDD) and type(method.value) is PosteriorMode:
-            table = self.mode
-        if not isinstance(method, SVDD) or table is None or method.selection != "categorical":
-            return None
-        return svdd_law(self.space, table, alpha=self.alpha, candidates=method.candidates)
-
 
 def sample(arena: Arena, method: Steering, *, num: int, seed: int) -> dict[str, Any]:
     """Draw designs; their indices and what they cost."""
