@@ -122,11 +122,13 @@ class FirstOrder(TokenGuidance):
     ) -> GuidedTokens:
         prediction = target.backbone.predict(x, t, template=template)
         assert isinstance(prediction, TokenPrediction)
+        masked = x == prediction.log_probs.shape[-1]
+        if not bool(masked.any()):  # nothing is left to guide
+            return GuidedTokens(prediction.log_probs, prediction.rows, torch.zeros_like(prediction.log_probs))
         with torch.enable_grad():
             p = prediction.log_probs.exp().requires_grad_()
             (gradient,) = torch.autograd.grad(relaxed_value(target, p).sum(), p)
         change = gradient - (p.detach() * gradient).sum(-1, keepdim=True)
-        masked = x == p.shape[-1]
         fine = change.isfinite().flatten(1).all(-1)
         change = torch.where(masked[..., None] & fine[:, None, None], change, 0.0)
         return GuidedTokens(prediction.log_probs, prediction.rows, change, len(x), int((~fine).sum()))
