@@ -23,6 +23,7 @@ from gendesign.steering.sampler import run_sampler
 from gendesign.steering.smc import SMC, log_normaliser
 from gendesign.steering.svdd import SVDD
 from gendesign.steering.token_proposals import FirstOrder, MaskedExact
+from gendesign.steering.value import StateValue
 
 LETTERS = (0.4, 0.3, 0.2, 0.1)
 DIFFERENCE, MAX, SUM = "difference", "max", "sum"
@@ -378,3 +379,24 @@ def test_a_design_belongs_to_its_block(make_arena: Any) -> None:
     )
     assert many.designs[:64] == few.designs and few.alpha == 0.5
     assert many.cost.network_rows <= many.estimate.network_rows
+
+
+class MeanValue(StateValue):
+    """E[r | x_t], from the table."""
+
+    def __init__(self, arena: Any) -> None:
+        joint = arena.denoiser.joint
+        self.table, self.denoiser = (joint * arena.r).sum(-1) / joint.sum(-1), arena.denoiser
+
+    def read(self, codec: Any, x: Tensor, t: Tensor, *, alpha: float) -> Tensor:
+        return self.table[self.denoiser.index(x)]
+
+
+def test_mean_values_bias_svdd_and_not_smc(make_arena: Any, tv: Any) -> None:
+    """The mean underrates states that lead to something rare and good; the last potential makes up for it in SMC."""
+    arena = make_arena(LETTERS, lambda design: 3.0 * (design == "ACG"), length=3, alpha=0.5)
+    num, hit = 800, arena.designs.index("ACG")
+    svdd = arena.frequencies(SVDD(candidates=24, alpha=0.5, value=MeanValue(arena)), num)
+    smc = arena.frequencies(SMC(particles=128, alpha=0.5, value=MeanValue(arena)), num)
+    assert svdd[hit] < 0.75 < arena.target[hit]
+    assert tv(smc, arena.target) <= arena.floor(num) + 0.02
