@@ -169,6 +169,8 @@ class VectorCodec(ArrayCodec):
         std: of each column, above 0.
     """
 
+    statistics = ("mean", "std")
+
     def __init__(
         self,
         columns: Sequence[str],

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gendesign.array_codecs import ImageCodec, VectorCodec, VectorSequenceCodec
+from gendesign.design_files import picture_values, read_npz
 from gendesign.designs import Array
 from gendesign.errors import DataError, MissingExtraError
 from gendesign.sequence_files import Rows, read_rows
@@ -103,11 +104,11 @@ def read_images(path: Path, codec: ImageCodec) -> Arrays:
                     seen = f"{image.size[0]} x {image.size[1]} pixels, expected {wanted[0]} x {wanted[1]}"
                     problems.append((number, f"{name}: {seen} (width x height)"))
                     continue
-                pixels = np.asarray(image.convert("L" if codec.channels == 1 else "RGB"), dtype=np.float64)
+                pixels = picture_values(image, colour=codec.channels == 3)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             problems.append((number, f"{name}: cannot be read as an image ({str(error).splitlines()[0]})"))
             continue
-        kept.append(pixels / 255.0)
+        kept.append(pixels)
         names.append(name)
     labels = [Path(name).parts[0] if len(Path(name).parts) > 1 else "" for name in names]
     order = {label: float(i) for i, label in enumerate(sorted(set(labels) - {""}))}
@@ -184,19 +185,19 @@ def _numbers(
 
 
 def _read_npz(path: Path, codec: VectorCodec, target_columns: Sequence[str]) -> Arrays:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: is not an npz file of arrays ({str(error).splitlines()[0]})") from error
+    arrays = read_npz(path)
     missing = [name for name in target_columns if name not in arrays]
     if missing:
         raise DataError(f"{path}: no array {missing[0]!r}; there are {', '.join(arrays)}")
+    for name in (*target_columns, *(name for name in codec.columns if name in arrays)):
+        if arrays[name].dtype.kind not in "fiu":
+            raise DataError(f"{path}: the array {name!r} holds {arrays[name].dtype}, expected numbers")
     targets = [np.asarray(arrays.pop(name), dtype=np.float64) for name in target_columns]
     if all(name in arrays for name in codec.columns):
-        designs = np.stack([np.asarray(arrays[name]) for name in codec.columns], axis=-1)
+        sizes = {name: list(arrays[name].shape) for name in codec.columns}
+        if len({tuple(size) for size in sizes.values()}) > 1:
+            raise DataError(f"{path}: the columns need arrays of one shape, got {sizes}")
+        designs = np.stack([arrays[name] for name in codec.columns], axis=-1)
     elif len(arrays) == 1:
         designs = next(iter(arrays.values()))
     else:

@@ -139,7 +139,7 @@ class Backbone(Configurable, LightningModule):
         Args:
             num: how many.
             steps: reverse steps of the grid.
-            seed: block i of 64 designs depends on (seed, i) alone.
+            seed: block i of 64 designs depends on (seed, i) and its own size alone.
             template: for sequences one letter a position, '*' where free; for vectors see their codec.
             solver: a solver of the probability flow instead of random transitions (continuous processes only).
 
@@ -261,10 +261,20 @@ class Backbone(Configurable, LightningModule):
         return loss
 
     def setup(self, stage: str) -> None:
-        """Take the codec that the data module has fitted, whose statistics become part of the checkpoint."""
+        """Take the codec that the data module has fitted, whose statistics become part of the checkpoint.
+
+        Raises:
+            ConfigError: the data are encoded by another codec than the model's.
+        """
         fitted = getattr(getattr(self.trainer, "datamodule", None), "codec", None)
-        if isinstance(fitted, type(self.codec)) and fitted.length == self.codec.length:
-            self.codec = fitted
+        if not isinstance(fitted, Codec):
+            return
+        own, other = self.codec.unfitted(), fitted.unfitted()
+        if own != other:
+            raise ConfigError(
+                f"model and data need the same codec: model.codec is {own}, data.codec is {other}"
+            )
+        self.codec = fitted
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Add up the process's figure."""

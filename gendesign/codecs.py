@@ -6,6 +6,7 @@ padded at the end with PAD, an ordinary token that the backbone learns to genera
 `gendesign.array_codecs`.
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gendesign.building import Configurable, whole
+from gendesign.building import Configurable, describe, whole
 from gendesign.errors import ConfigError, DesignError, UnsupportedError
 
 FREE = "*"
@@ -26,6 +27,9 @@ class Codec(Configurable, ABC):
 
     length: int
     """Positions L (coordinates N) of an encoded design."""
+
+    statistics: tuple[str, ...] = ()
+    """Arguments that are fitted to data."""
 
     log_volume: float = 0.0
     """log |det dx/d design|: what turns a log-density of x into one of designs in the user's units."""
@@ -49,6 +53,14 @@ class Codec(Configurable, ABC):
     def is_valid(self, design: Any) -> bool:
         """Whether `encode` accepts the design."""
         return not self.reason_invalid(design)
+
+    def unfitted(self) -> str:
+        """The codec in words, without statistics of data; equal for codecs that encode the same designs."""
+        given = describe(self)["init_args"]
+        defaults = inspect.signature(type(self)).parameters
+        arguments = {name: given.get(name, part.default) for name, part in defaults.items()}
+        shown = [f"{name}={value}" for name, value in arguments.items() if name not in self.statistics]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def relax(self, x: Tensor) -> Tensor:
         """What a differentiable reward reads, with a gradient to x; token probabilities are read as they are."""

@@ -158,6 +158,8 @@ def _choice(group: str, value: str, folders: Sequence[Path]) -> Any:
         return value
     if value in ("null", "none", "") and group in ("reward", "heldout"):
         return None
+    if group == "backbone" and value.startswith("diffusers:"):
+        return {"path": value}
     path = Path(value).expanduser()
     if path.suffix in (".yaml", ".yml"):
         return read_yaml(path)

@@ -8,9 +8,11 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +42,17 @@ def read_npz(path: Path) -> dict[str, NDArray]:
             return {name: found[name] for name in found.files}
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: is not an .npz file of plain arrays ({error})") from error
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        EOFError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        reason = "pickled objects are never read" if "pickle" in str(error) else error
+        raise DataError(f"{path}: is not an .npz file of plain arrays ({reason})") from error
 
 
 def encode_picture(image: Array, kind: str = "PNG") -> bytes:
@@ -54,6 +65,14 @@ def encode_picture(image: Array, kind: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
+def picture_values(image: Any, *, colour: bool) -> Array:
+    """Pixels of a Pillow image in [0, 1], shape [H, W], or [H, W, 3] if `colour`."""
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
+        grey = np.clip(np.asarray(image, dtype=np.float64) / 65535, 0, 1)
+        return np.repeat(grey[..., None], 3, axis=-1) if colour else grey
+    return np.asarray(image.convert("RGB" if colour else "L"), dtype=np.float64) / 255
+
+
 def read_picture(path: Path) -> Array:
     """A PNG or JPEG file as an image [H, W] or [H, W, 3] with values in [0, 1].
 
@@ -64,10 +83,8 @@ def read_picture(path: Path) -> Array:
 
     try:
         with Image.open(path) as image:
-            if image.mode.startswith("I"):  # 16 bits
-                return np.clip(np.asarray(image, dtype=np.float64) / 65535, 0, 1)
-            grey = image.mode in ("1", "L", "LA")
-            return np.asarray(image.convert("L" if grey else "RGB"), dtype=np.float64) / 255
+            grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+            return picture_values(image, colour=not grey)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as an image ({str(error).splitlines()[0]})") from error
 

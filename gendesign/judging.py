@@ -25,7 +25,8 @@ from gendesign.training_table import training_sequences
 MASK_COUNTS = 32
 """Mask counts a design in the likelihood bound of a report."""
 FLOW_STEPS = 8
-"""Steps of the flow, four gradients each, in the likelihood of a report: an estimate, so that judging takes seconds."""
+"""Steps of the flow, of four evaluations each, in the likelihood of a report: on digits they are off by .2 nats a
+design, and the probes of the trace by 4, where designs differ by 19."""
 
 
 def judge_designs(

@@ -203,7 +203,7 @@ def test_bad_rows_of_an_npz_are_named(tmp_path: Path, caplog: pytest.LogCaptureF
         ({"v": np.array([["x", "y"]])}, "expected numbers"),
         ({"v": np.zeros((4, 2)), "w": np.zeros(4)}, "expected one array, or one for each of a, b"),
         ({"v": np.zeros((4, 2)), "y": np.zeros(3)}, "a target needs one number for each of the 4 rows"),
-        ({"v": np.array([object()])}, "is not an npz file of arrays"),
+        ({"v": np.array([object()])}, "is not an .npz file of plain arrays"),
     ],
 )
 def test_npz_files_that_do_not_fit(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
@@ -222,7 +222,7 @@ def test_files_and_columns_that_are_not_there(tmp_path: Path) -> None:
         (vectors(tmp_path / "t.npz", target_columns=["z"]), "no array 'z'; there are v"),
         (vectors(tmp_path / "absent.npz"), "no such file"),
         (vectors(tmp_path / "absent.csv"), "no such file"),
-        (vectors(tmp_path / "bad.npz"), "is not an npz file"),
+        (vectors(tmp_path / "bad.npz"), "is not an .npz file"),
         (VectorDataModule("data:absent", VectorCodec(["a"])), "no public table 'absent'"),
     ):
         with pytest.raises((DataError, ConfigError), match=message):
@@ -321,3 +321,36 @@ def test_unknown_toys_are_refused() -> None:
         ToyDataModule("moons")
     with pytest.raises(ConfigError, match="num must be"):
         ToyDataModule(num=3)
+
+
+def test_sixteen_bits_are_read_as_such(tmp_path: Path) -> None:
+    """Pillow cuts 16-bit grey images off at 255; training and scoring read the same values."""
+
+    from gendesign.array_files import read_images
+    from gendesign.design_files import read_picture
+
+    pixels = np.full((4, 4), 30_000, dtype=np.uint16)
+    Image.fromarray(pixels).save(tmp_path / "deep.png")
+    assert read_picture(tmp_path / "deep.png") == pytest.approx(np.full((4, 4), 30_000 / 65_535))
+    assert read_images(tmp_path, ImageCodec(4, 4)).designs[0] == pytest.approx(30_000 / 65_535)
+    assert read_images(tmp_path, ImageCodec(4, 4, 3)).designs[0] == pytest.approx(30_000 / 65_535)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "npy", "lengths", "text"])
+def test_npz_files_that_are_refused(tmp_path: Path, damage: str) -> None:
+    from gendesign.array_files import read_vectors
+
+    path = tmp_path / "table.npz"
+    columns: dict[str, object] = {"a": np.arange(5.0), "b": np.arange(5.0), "y": np.arange(5.0)}
+    if damage == "lengths":
+        columns["b"] = np.arange(4.0)
+    if damage == "text":
+        columns["y"] = np.array(["x"] * 5)
+    np.savez(path, **columns)  # type: ignore[arg-type]
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-40])
+    if damage == "npy":
+        np.save(tmp_path / "one.npy", np.zeros(3))
+        (tmp_path / "one.npy").rename(path)
+    with pytest.raises(DataError, match="npz|shape|numbers"):
+        read_vectors(path, VectorCodec(["a", "b"]), target_columns=["y"])

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from gendesign.array_data import ImageDataModule
 from gendesign.backbone import Backbone
 from gendesign.callbacks import EMA, ExportPretrained
 from gendesign.diffusion.poisson_flow import PoissonFlow
+from gendesign.errors import ConfigError
 from gendesign.loading import load_backbone
 from gendesign.models.base import VectorNetwork
 from gendesign.models.dit import DiTNetwork
@@ -143,3 +145,23 @@ def test_sequences_of_vectors_train(tmp_path: Path) -> None:
     assert isinstance(loaded.codec, VectorSequenceCodec)
     assert loaded.codec.std == pytest.approx((10 / 2**0.5, 0.5**0.5), rel=0.1)
     assert loaded.sample(2, steps=3)[0].shape == (6, 2)
+
+
+def test_model_and_data_need_one_codec() -> None:
+    """Columns in another order, or another number of them, are refused before anything is trained."""
+    model = Backbone(
+        VectorCodec(["a", "b"]),
+        PoissonFlow(16.0),
+        Preconditioned(MLPNetwork(2, width=4, depth=1), aug_dim=16.0),
+    )
+
+    def given(codec: Any) -> None:
+        model._trainer = SimpleNamespace(datamodule=SimpleNamespace(codec=codec))
+        model.setup("fit")
+
+    for other in (VectorCodec(["b", "a"]), VectorCodec(["a", "b", "c"])):
+        with pytest.raises(ConfigError, match="need the same codec"):
+            given(other)
+    fitted = VectorCodec(["a", "b"], mean=[1.0, 2.0], std=[3.0, 4.0])
+    given(fitted)
+    assert model.codec is fitted

@@ -26,6 +26,8 @@ Mean = Callable[[Tensor, Tensor], Tensor]
 """(x, sigma of each row) -> posterior mean of x_0."""
 EXACT_TRACE = 8
 """Coordinates up to which the likelihood's trace is exact: it takes a gradient a coordinate."""
+PROBES = 2
+"""Hutchinson's probes a design beyond them."""
 
 
 def flow_log_likelihood(

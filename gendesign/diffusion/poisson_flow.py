@@ -9,9 +9,9 @@ and the prior is the kernel of the schedule's own sigma_max. The reverse step ha
 solvers of the probability flow are in `solvers`, its change of variables in `flow_likelihood`.
 
 A mask, Bool[B N], says which coordinates of each design are free. The others (padding, the mirrored half of a symmetric
-matrix, what the user has fixed) stay clean and count in no norm, noise or density, N included. A network trained so is
-conditioned on them; `template` instead replaces what an unconditional network predicts of given coordinates, an
-approximation.
+matrix, what is fixed) stay clean and count in no norm, noise or density, N included; a network that reads the mask and
+is trained so is conditioned on them. Networks that ship read none. `template` instead replaces what an unconditional
+network predicts of given coordinates, an approximation that every sampler and steering method honours.
 
 Xu et al. 2023, PFGM++: Unlocking the Potential of Physics-Inspired Generative Models, arXiv 2302.04265.
 Karras et al. 2022, Elucidating the Design Space of Diffusion-Based Generative Models, arXiv 2206.00364.
@@ -27,9 +27,9 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from gendesign.building import finite, whole
-from gendesign.diffusion.flow_likelihood import EXACT_TRACE, flow_log_likelihood
+from gendesign.diffusion.flow_likelihood import EXACT_TRACE, PROBES, flow_log_likelihood
 from gendesign.diffusion.process import Network, Process
-from gendesign.diffusion.student import student_log_prob, student_scale
+from gendesign.diffusion.student import stratified_fractions, student_log_prob, student_scale
 from gendesign.diffusion.student_transition import (
     MeanPrediction,
     StudentTransition,
@@ -190,7 +190,9 @@ class PoissonFlow(Process):
         """Mean over `num_times` stratified noise levels of EDM's weighted squared error, summed over coordinates."""
         total = torch.zeros(len(x_0), dtype=torch.float64, device=x_0.device)
         for sigma in self._noise_levels(len(x_0), num_times, x_0.device, generator=generator):
-            squared, _ = self._errors(denoiser, x_0, sigma, cond, mask, generator=generator)
+            # training shuffles its rows anyway; here their order is fixed, and must not decide who gets which noise
+            place = torch.randperm(len(x_0), device=x_0.device, generator=generator)
+            squared, _ = self._errors(denoiser, x_0, sigma[place], cond, mask, generator=generator)
             total += free_sum(squared, mask) / num_times
         return total
 
@@ -201,12 +203,8 @@ class PoissonFlow(Process):
     def _noise_levels(
         self, num: int, times: int, device: torch.device, *, generator: Generator
     ) -> Float[Tensor, "M B"]:
-        """Ln sigma ~ Normal(log_sigma_mean, log_sigma_std^2), one draw in each of `times * num` equal parts."""
-        place = torch.arange(times, dtype=torch.float64, device=device)[:, None]
-        row = torch.arange(num, dtype=torch.float64, device=device)
-        u = torch.rand((times, num), dtype=torch.float64, device=device, generator=generator)
-        # every design has one level in each of `times` parts, and within a part every design its own
-        fraction = (place + (row + u) / num) / times
+        """Ln sigma ~ Normal(log_sigma_mean, log_sigma_std^2)."""
+        fraction = stratified_fractions(num, times, device=device, generator=generator)
         normal = torch.special.ndtri(fraction.clamp(1e-12, 1 - 1e-12))
         return (self.log_sigma_mean + self.log_sigma_std * normal).exp()
 
@@ -295,6 +293,14 @@ class PoissonFlow(Process):
         dof = self.aug_dim + x.shape[-1]
         return student_scale(len(x), dof, device=x.device, generator=generator)[:, None] * z
 
+    @property
+    def likelihood_floor(self) -> float:
+        """Noise level at which densities are taken, two deviations below training's mean: it saw little of lower ones.
+
+        Below it networks are guesswork, and so would be the density of data that lie on a grid, as pixels do.
+        """
+        return max(self.sigma_min, math.exp(self.log_sigma_mean - 2 * self.log_sigma_std))
+
     def log_likelihood(
         self,
         denoiser: Network,
@@ -307,16 +313,16 @@ class PoissonFlow(Process):
         fixed: Bool[Tensor, " *B N"] | None = None,
         max_rows: int = 1024,
     ) -> Float[Tensor, " B"]:
-        """Log-density of the designs at sigma_min, by the flow's change of variables over `num_times` steps.
+        """Log-density of designs at `likelihood_floor`, by the flow's change of variables over `num_times` steps.
 
-        Up to EXACT_TRACE coordinates the trace is exact, beyond it is Hutchinson's estimate with one probe a design.
+        Up to EXACT_TRACE coordinates the trace is exact, beyond it is Hutchinson's estimate with PROBES probes.
         """
         if fixed is not None:
             free = ~fixed.expand_as(x_0)
             mask = free if mask is None else mask & free
 
         # even in ln sigma: the flow changes with it, and the schedule for sampling is too coarse at small noise here
-        ends = math.log(self.sigma_min), math.log(self.sigma_max)
+        ends = math.log(self.likelihood_floor), math.log(self.sigma_max)
         levels = torch.linspace(*ends, whole("num_times", num_times) + 1, dtype=torch.float64).exp()
         parts = []
         for start in range(0, len(x_0), max_rows):
@@ -336,6 +342,7 @@ class PoissonFlow(Process):
                     generator=generator,
                     mask=own,
                     exact=x_0.shape[-1] <= EXACT_TRACE,
+                    probes=PROBES,
                 )
             )
         return torch.cat(parts) if parts else x_0.new_zeros(0, dtype=torch.float64)

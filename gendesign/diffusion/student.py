@@ -64,3 +64,16 @@ def log_gamma_ratio(a: float | Tensor, h: float | Tensor) -> Tensor:
     main = h * a.log() + (b - 0.5) * torch.log1p(h / a) - h
     series = main + (1 / b - 1 / a) / 12 - (1 / b**3 - 1 / a**3) / 360
     return torch.where(a < _SERIES_FROM, torch.lgamma(b) - torch.lgamma(a), series)
+
+
+def stratified_fractions(
+    num: int, times: int, *, device: torch.device | str, generator: Generator
+) -> Float[Tensor, "M B"]:
+    """Numbers in (0, 1), one in each of `times * num` equal parts.
+
+    Every column has one number in each of `times` parts of (0, 1), and within a part every column its own.
+    """
+    part = torch.arange(times, dtype=torch.float64, device=device)[:, None]
+    column = torch.arange(num, dtype=torch.float64, device=device)
+    u = torch.rand((times, num), dtype=torch.float64, device=device, generator=generator)
+    return (part + (column + u) / num) / times

@@ -167,7 +167,7 @@ class StudentTransition(Transition):
         return student_log_prob(squared, self.dim, self.dof, self.scale2)
 
     def kl(self, other: Transition) -> Float[Tensor, " B"]:
-        """KL(self || other): closed form at D = inf, where the scales agree.
+        """KL(self || other): closed form at D = inf.
 
         Raises:
             UnsupportedError: finite D (use `sampled_kl`), or s = 0.
@@ -178,7 +178,9 @@ class StudentTransition(Transition):
             raise UnsupportedError(
                 "the KL of Student-t transitions has no closed form at finite D; use sampled_kl"
             )
-        return squared_distance(self.loc, other.loc, self.mask) / (2 * self.scale2)
+        ratio = self.scale2 / other.scale2  # 1 for two transitions of the same x_t, t and s
+        moved = squared_distance(self.loc, other.loc, self.mask) / other.scale2
+        return (moved + self.dim * (ratio - 1 - ratio.log())) / 2
 
     def sampled_kl(
         self, other: StudentTransition, *, num: int, generator: Generator
