@@ -42,6 +42,8 @@ _HOME = {
     "Guidance": "steering.guidance",
     "MaskedExact": "steering.token_proposals",
     "LearnedValue": "steering.learned_value",
+    "Bins": "conditioning",
+    "Labels": "conditioning",
     "PlugIn": "steering.proposals",
     "SMC": "steering.smc",
     "VarianceAware": "steering.proposals",
@@ -72,20 +74,21 @@ _HOME = {
 }
 
 __all__ = [
-    "Churn", "Euler", "Heun",
-    "AlphaDivergence", "Ancestral", "Backbone", "BestOfN", "ChiSquared", "Comparison", "Cosine", "DesignSet",
-    "DNACodec", "DRAKES", "FirstHitting", "FirstOrder", "FunctionReward", "GendesignError", "Guidance", "KTokens",
-    "LearnedValue", "LogLinear", "MaskedDiffusion", "MaskedExact", "PlugIn", "PoissonFlow", "PoissonFlowPipeline",
-    "PoissonFlowScheduler", "PolicyGradient", "PosteriorMode", "PosteriorSamples", "ProteinCodec", "ReverseKL",
-    "Reward", "RNACodec", "Scores", "SequenceCodec", "SMC", "Status", "SVDD", "Task", "Unsteered", "VarianceAware",
-    "compare", "design", "estimate_cost", "list_backbones", "list_rewards", "load_backbone", "load_diffusers",
-    "load_reward", "load_value", "save_diffusers", "write_report",
+    "AlphaDivergence", "Ancestral", "Backbone", "BestOfN", "Bins", "ChiSquared", "Churn", "Comparison", "Cosine",
+    "DesignSet", "DNACodec", "DRAKES", "Euler", "FirstHitting", "FirstOrder", "FunctionReward", "GendesignError",
+    "Guidance", "Heun", "KTokens", "Labels", "LearnedValue", "LogLinear", "MaskedDiffusion", "MaskedExact",
+    "PlugIn", "PoissonFlow", "PoissonFlowPipeline", "PoissonFlowScheduler", "PolicyGradient", "PosteriorMode",
+    "PosteriorSamples", "ProteinCodec", "ReverseKL", "Reward", "RNACodec", "Scores", "SequenceCodec", "SMC",
+    "Status", "SVDD", "Task", "Unsteered", "VarianceAware", "compare", "design", "estimate_cost", "list_backbones",
+    "list_rewards", "load_backbone", "load_diffusers", "load_reward", "load_value", "save_diffusers",
+    "write_report",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from gendesign.backbone import Backbone
     from gendesign.codecs import DNACodec, ProteinCodec, RNACodec, SequenceCodec
     from gendesign.comparison import Comparison, Task, compare
+    from gendesign.conditioning import Bins, Labels
     from gendesign.design_set import DesignSet
     from gendesign.diffusers_bridge import (
         PoissonFlowPipeline,
