@@ -55,10 +55,11 @@ def load_backbone(
     if str(name_or_path).startswith(PIPELINE):
         from gendesign.diffusers_bridge import load_diffusers
 
-        scale = {} if guidance_scale is None else {"guidance_scale": guidance_scale}
         if label is not None:
             raise ConfigError(f"{name_or_path}: takes no label; give a prompt")
-        return load_diffusers(str(name_or_path), device=device, prompt=prompt, **scale)
+        if guidance_scale is None:
+            return load_diffusers(str(name_or_path), device=device, prompt=prompt)
+        return load_diffusers(str(name_or_path), device=device, prompt=prompt, guidance_scale=guidance_scale)
     if prompt is not None:
         raise ConfigError(
             f"{name_or_path}: takes no prompt; text-to-image pipelines do (diffusers:FOLDER_OR_ID)"
