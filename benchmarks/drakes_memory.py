@@ -61,7 +61,7 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, nargs="+", default=[8, 128])
     parser.add_argument("--without-recomputation", type=int, nargs="*", default=[8])
-    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--length", type=int, default=200)
     parser.add_argument("--total", type=int, default=128, help="T; below it the number of steps is K")

@@ -63,6 +63,9 @@ _HOME = {
     "compare": "comparison",
     "design": "run",
     "estimate_cost": "run",
+    "Guard": "guard",
+    "GuardedReward": "guard",
+    "finetune": "finetuning",
     "list_backbones": "loading",
     "list_rewards": "rewards",
     "load_backbone": "loading",
@@ -76,10 +79,11 @@ _HOME = {
 __all__ = [
     "AlphaDivergence", "Ancestral", "Backbone", "BestOfN", "Bins", "ChiSquared", "Churn", "Comparison", "Cosine",
     "DesignSet", "DNACodec", "DRAKES", "Euler", "FirstHitting", "FirstOrder", "FunctionReward", "GendesignError",
-    "Guidance", "Heun", "KTokens", "Labels", "LearnedValue", "LogLinear", "MaskedDiffusion", "MaskedExact",
+    "Guard", "GuardedReward", "Guidance", "Heun", "KTokens", "Labels", "LearnedValue", "LogLinear", "MaskedDiffusion", "MaskedExact",
     "PlugIn", "PoissonFlow", "PoissonFlowPipeline", "PoissonFlowScheduler", "PolicyGradient", "PosteriorMode",
     "PosteriorSamples", "ProteinCodec", "ReverseKL", "Reward", "RNACodec", "Scores", "SequenceCodec", "SMC",
-    "Status", "SVDD", "Task", "Unsteered", "VarianceAware", "compare", "design", "estimate_cost", "list_backbones",
+    "Status", "SVDD", "Task", "Unsteered", "VarianceAware", "compare", "design", "estimate_cost", "finetune",
+    "list_backbones",
     "list_rewards", "load_backbone", "load_diffusers", "load_reward", "load_value", "save_diffusers",
     "write_report",
 ]  # fmt: skip
@@ -103,6 +107,8 @@ if TYPE_CHECKING:
     from gendesign.diffusion.unmasking import Ancestral, FirstHitting, KTokens
     from gendesign.divergences import AlphaDivergence, ChiSquared, ReverseKL
     from gendesign.errors import GendesignError
+    from gendesign.finetuning import finetune
+    from gendesign.guard import Guard, GuardedReward
     from gendesign.loading import list_backbones, load_backbone
     from gendesign.report import write_report
     from gendesign.rewards import list_rewards, load_reward

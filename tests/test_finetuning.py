@@ -39,7 +39,9 @@ from gendesign.rewards.base import DifferentiableReward, FunctionReward
 from gendesign.rewards.dna import GCContent
 from gendesign.run import design
 from gendesign.steering.drakes import DRAKES
+from gendesign.steering.particles import make_plan
 from gendesign.steering.policy_gradient import PolicyGradient
+from gendesign.steering.sampler import run_sampler
 from gendesign.steering.svdd import SVDD
 from gendesign.training import main
 
@@ -318,6 +320,9 @@ def test_continuous_backbones_move_above_the_floor_only(tmp_path: Path, aug_dim:
     tuned.save_pretrained(tmp_path / "tuned")
     again = load_backbone(tmp_path / "tuned")
     assert (again.sample(2, steps=6)[0] == tuned.sample(2, steps=6)[0]).all()
+    plan, noise = make_plan(backbone, steps=6), torch.Generator().manual_seed(0)
+    drawn = run_sampler(DRAKES(tuned=str(tmp_path / "tuned"))(backbone), 64, plan, generator=noise)
+    assert bool(drawn.kl.isfinite().all()) and drawn.kl.mean() > 0
     with pytest.raises(ConfigError, match="sigma_floor must be from"):
         FineTuning(backbone, Bump(), method, sigma_floor=0.001)
 
