@@ -79,7 +79,8 @@ _HOME = {
 __all__ = [
     "AlphaDivergence", "Ancestral", "Backbone", "BestOfN", "Bins", "ChiSquared", "Churn", "Comparison", "Cosine",
     "DesignSet", "DNACodec", "DRAKES", "Euler", "FirstHitting", "FirstOrder", "FunctionReward", "GendesignError",
-    "Guard", "GuardedReward", "Guidance", "Heun", "KTokens", "Labels", "LearnedValue", "LogLinear", "MaskedDiffusion", "MaskedExact",
+    "Guard", "GuardedReward",
+    "Guidance", "Heun", "KTokens", "Labels", "LearnedValue", "LogLinear", "MaskedDiffusion", "MaskedExact",
     "PlugIn", "PoissonFlow", "PoissonFlowPipeline", "PoissonFlowScheduler", "PolicyGradient", "PosteriorMode",
     "PosteriorSamples", "ProteinCodec", "ReverseKL", "Reward", "RNACodec", "Scores", "SequenceCodec", "SMC",
     "Status", "SVDD", "Task", "Unsteered", "VarianceAware", "compare", "design", "estimate_cost", "finetune",
