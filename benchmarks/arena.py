@@ -4,6 +4,7 @@
     python benchmarks/arena_value.py --data DATA --out runs/arena    (once; the learned value)
     python benchmarks/arena_tuned.py --data DATA --out runs/arena    (once; the fine-tuned backbone)
     python benchmarks/arena.py --data DATA --out runs/arena          (writes benchmarks/ARENA.md and its figure)
+    python benchmarks/arena.py ... --compared FOLDER                 (with the tables of a `gendesign compare`)
 
 p is the backbone's own law under first-hitting sampling, by dynamic programming over the 390,625 partly masked 8-mers;
 p*(x) ∝ p(x) exp(r(x)/alpha) with r the measured E-score. What is compared is in arena.yaml; what has been run is kept
@@ -258,13 +259,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/arena"))
     parser.add_argument("--config", type=Path, default=HERE / "arena.yaml")
     parser.add_argument("--page", type=Path, default=HERE / "ARENA.md")
+    parser.add_argument("--compared", type=Path, help="folder of a `gendesign compare`, whose tables follow")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     text = arguments.config.read_text().replace("{arena}", str(arguments.out))
     config = yaml.safe_load(text)
     arena = Arena(arguments.out, measured(arguments.data), config["alpha"])
     records = measure(arena, config, arguments.out)
-    write_page(arguments.page, arena, config, records, grow(arena, config, arguments.out))
+    grown = grow(arena, config, arguments.out)
+    write_page(arguments.page, arena, config, records, grown, compared=arguments.compared)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ masked 8-mers, so distances below are from the truth, not from another sampler. 
   reward under p\\*, of all seeds together; {total:,} exact draws from p\\* would show {floor:.3f} on average,
   {each:.3f} for one seed. **KL** is that of the deciles.
 - **exact KL** is KL(q ‖ p\\*) in nats over all 65,536 designs, without sampling, where the law q of a method's
-  designs can be computed (`exact_laws.py`): unsteered, best-of-N, SVDD with a value that is a function of the state.
+  designs can be computed (`exact_laws.py`): unsteered, best-of-N, SVDD with a value that
+  is a function of the state, guidance by it, fine-tuned backbones.
   **exact TV** is over deciles too.
 - **KL bound** is what the run itself reports of its distance from p; exact for p\\* would be {kl:.3f}.
 - Budgets are a design's. Each method has the largest size (candidates, particles) whose bound fits; evaluations and
@@ -50,6 +51,8 @@ def write_page(
     config: dict[str, Any],
     records: list[dict[str, Any]],
     grown: dict[str, dict[int, dict[str, Any]]],
+    *,
+    compared: Path | None = None,
 ) -> None:
     """Write the page, and its figure beside it."""
     num, seeds = config["num_designs"], config["seeds"]
@@ -98,6 +101,9 @@ def write_page(
     notes = path.with_name("arena_notes.md")
     if notes.exists():
         lines += [notes.read_text()]
+    if compared is not None:
+        notes = path.with_name("arena_compared.md")
+        lines += [notes.read_text(), (compared / "results.md").read_text()]
     lines.append(f"Python {platform.python_version()}, PyTorch {torch.__version__}, one thread.")
     path.write_text("\n".join(lines) + "\n")
 
@@ -123,7 +129,7 @@ def _row(one: dict[str, Any]) -> str:
     law = one["exact"] or {}
 
     def known(name: str) -> str:
-        return f"{law[name]:.3f}" if name in law else ""
+        return f"{max(law[name], 0.0):.3f}" if name in law else ""
 
     low, high = one["reward_range"]
     seeds = f"{min(one['tv_seeds']):.3f} to {max(one['tv_seeds']):.3f}"
