@@ -25,8 +25,7 @@ from gendesign.designs import Design
 from gendesign.determinism import dropout_seeded, generator
 from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.diffusion.process import Prediction, Process
-from gendesign.diffusion.solvers import Solver
-from gendesign.diffusion.student_transition import MeanPrediction
+from gendesign.diffusion.solvers import Solver, flow_step
 from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.models.base import Denoiser
 from gendesign.models.conditioned import Conditioned
@@ -201,16 +200,9 @@ class Backbone(Configurable, LightningModule):
         process = self.process
         if solver is None:
             return process.transition(prediction, x, t, s).sample(1, generator=generator)[0], 0
-        if not isinstance(process, PoissonFlow) or not isinstance(prediction, MeanPrediction):
-            raise UnsupportedError(
-                f"{type(solver).__name__} solves the probability flow of a continuous process; "
-                f"{type(process).__name__} has none: leave the solver out"
-            )
-
-        def ask(x: Tensor, t: Tensor) -> MeanPrediction:
-            return process.predict(self.denoiser, x, t, template=template)
-
-        solved = solver.step(process, ask, prediction, x, t, s, generator=generator)
+        solved = flow_step(
+            solver, process, self.denoiser, prediction, x, t, s, generator=generator, template=template
+        )
         return solved.x, solved.rows
 
     def log_likelihood(

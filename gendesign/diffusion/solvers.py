@@ -20,9 +20,10 @@ from torch import Generator, Tensor
 
 from gendesign.building import Configurable, finite
 from gendesign.diffusion.poisson_flow import PoissonFlow
+from gendesign.diffusion.process import Network, Prediction, Process
 from gendesign.diffusion.student import student_scale
 from gendesign.diffusion.student_transition import MeanPrediction, free_sum, num_free, squared_distance
-from gendesign.errors import ConfigError
+from gendesign.errors import ConfigError, UnsupportedError
 
 Ask = Callable[[Tensor, Tensor], MeanPrediction]
 """(x, sigma of each row) -> prediction."""
@@ -184,6 +185,46 @@ class Churn(Heun):
         prediction = ask(x_hat, raised)
         solved = super().step(process, ask, prediction, x_hat, raised, s, generator=generator)
         return Solved(solved.x, solved.rows + prediction.rows)
+
+
+def flow_step(
+    solver: Solver,
+    process: Process,
+    denoiser: Network,
+    prediction: Prediction,
+    x: Float[Tensor, "B N"],
+    t: Float[Tensor, " B"],
+    s: Float[Tensor, " B"],
+    *,
+    generator: Generator,
+    template: Float[Tensor, " N"] | None = None,
+) -> Solved:
+    """A solver's step on a process that has a flow.
+
+    Args:
+        solver: what takes it.
+        process: the noise.
+        denoiser: asked for further predictions.
+        prediction: the one at (x, t), already paid for.
+        x: states.
+        t: their noise levels.
+        s: the next ones.
+        generator: for solvers that add noise.
+        template: given coordinates.
+
+    Raises:
+        UnsupportedError: the process is no continuous one.
+    """
+    if not isinstance(process, PoissonFlow) or not isinstance(prediction, MeanPrediction):
+        raise UnsupportedError(
+            f"{type(solver).__name__} solves the probability flow of a continuous process; "
+            f"{type(process).__name__} has none: leave the solver out"
+        )
+
+    def ask(x: Tensor, t: Tensor) -> MeanPrediction:
+        return process.predict(denoiser, x, t, template=template)
+
+    return solver.step(process, ask, prediction, x, t, s, generator=generator)
 
 
 def slope(x: Tensor, prediction: MeanPrediction, sigma: Tensor) -> Float[Tensor, "B N"]:
