@@ -1,7 +1,7 @@
 """Peak memory and time of one DRAKES update against the number of backpropagated steps.
 
     python benchmarks/drakes_memory.py
-    python benchmarks/drakes_memory.py --steps 8 32 128 --without-recomputation 8 32
+    python benchmarks/drakes_memory.py --width 64 --total 16 --steps 16 --without-recomputation 16
 
 A dilated network of 20 blocks, sequences of 200 letters, batches of 32, K of T = 128 steps. Each row runs in a process
 of its own, whose peak resident memory is read when it ends; the first row is the process without any update.
@@ -60,7 +60,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, nargs="+", default=[8, 128])
-    parser.add_argument("--without-recomputation", type=int, nargs="*", default=[8])
+    parser.add_argument("--without-recomputation", type=int, nargs="*", default=[])
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--length", type=int, default=200)
