@@ -12,6 +12,7 @@ from gendesign.diffusion.process import Process
 from gendesign.diffusion.schedules import Cosine, Schedule
 from gendesign.diffusion.unmasking import KTokens, Unmasking
 from gendesign.errors import ConfigError, TrustError
+from gendesign.steering.proposals import Proposal
 from gendesign.steering.sampler import Steering
 from gendesign.steering.svdd import SVDD
 from gendesign.steering.value import PosteriorSamples, Value
@@ -33,7 +34,7 @@ def test_nested_objects_round_trip() -> None:
 
 def test_frozen_dataclasses_round_trip() -> None:
     method = SVDD(candidates=7, alpha=0.5, value=PosteriorSamples(3, soft=True))
-    again = build(describe(method), kinds=(Steering, Value))
+    again = build(describe(method), kinds=(Steering, Value, Proposal))
     assert again.candidates == 7 and again.value.num == 3 and again.value.soft
 
 

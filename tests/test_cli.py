@@ -371,7 +371,14 @@ def test_progress_on_a_terminal(work: Path, backbone: Path) -> None:
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "list")
     assert code == 0
-    for name in ("medium-specific", "backbones:", "rewards:", "svdd", "best_of_n", "yeast_native_promoters_1011"):
+    for name in (
+        "medium-specific",
+        "backbones:",
+        "rewards:",
+        "svdd",
+        "best_of_n",
+        "yeast_native_promoters_1011",
+    ):
         assert name in out
 
 

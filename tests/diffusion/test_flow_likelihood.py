@@ -110,7 +110,10 @@ def test_masked_coordinates_do_not_count() -> None:
 
 def test_through_the_process_whatever_the_batching() -> None:
     # noise below 1 % is hardly seen in training: densities are taken there
-    process, x = PoissonFlow(INF, log_sigma_mean=math.log(0.04), log_sigma_std=math.log(2)), designs(7, 3, 0.5)
+    process, x = (
+        PoissonFlow(INF, log_sigma_mean=math.log(0.04), log_sigma_std=math.log(2)),
+        designs(7, 3, 0.5),
+    )
     assert process.likelihood_floor == pytest.approx(0.01)
     assert PoissonFlow(INF, sigma_min=0.5, sigma_data=0.5).likelihood_floor == 0.5
 
