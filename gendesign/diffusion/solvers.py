@@ -120,32 +120,37 @@ class Heun(Solver):
 
 
 class Churn(Heun):
-    """Heun's step from a state whose noise was raised from t to t_hat = t (1 + gamma), algorithm 2.
+    """Heun's step from a state whose noise was raised from t to t_hat, algorithm 2.
 
-    At finite D the added noise carries the path's own scale w, drawn from its law given the state:
-    w^2 = (D + |x - x_hat_0|^2/t^2 + v/t^2) / chi2 with D + N degrees of freedom.
+    Noise is renewed in proportion to how far the step goes, t_hat = t min((t/s)^rate, sqrt(2)), so that a finer grid
+    renews as much in all, in smaller parts. At finite D the added noise carries the path's own scale w, drawn from its
+    law given the state: w^2 = (D + |x - x_hat_0|^2/t^2 + v/t^2) / chi2 with D + N degrees of freedom. Its second moment
+    is exact, which is all that counts as the parts become small (where D + N > 2).
 
     Args:
-        gamma: how much the noise is raised, in [0, sqrt(2) - 1].
+        rate: at least 0; 0 is Heun's method.
         sigma_min: below it no noise is added.
         sigma_max: above it no noise is added.
         noise_scale: S_noise, slightly above 1 to make up for what the network loses.
+
+    Raises:
+        ConfigError: an argument is out of range.
     """
 
     rows_per_step = 3
 
     def __init__(
         self,
-        gamma: float = 0.1,
+        rate: float = 0.25,
         *,
         sigma_min: float = 0.0,
         sigma_max: float = math.inf,
         noise_scale: float = 1.0,
     ) -> None:
-        self.gamma = finite("gamma", gamma, at_least=0.0)
-        if self.gamma > math.sqrt(2) - 1:
-            raise ConfigError(f"gamma must be at most sqrt(2) - 1 = 0.4142, got {gamma}")
-        self.sigma_min = sigma_min
+        self.rate = finite("rate", rate, at_least=0.0)
+        self.sigma_min = finite("sigma_min", sigma_min, at_least=0.0)
+        if not sigma_max > sigma_min:
+            raise ConfigError(f"sigma_max must be above sigma_min={sigma_min}, got {sigma_max}")
         self.sigma_max = sigma_max
         self.noise_scale = finite("noise_scale", noise_scale, above=0.0)
 
@@ -160,8 +165,10 @@ class Churn(Heun):
         *,
         generator: Generator,
     ) -> Solved:
-        inside = (t >= self.sigma_min) & (t <= self.sigma_max)
-        raised = torch.where(inside, t * (1 + self.gamma), t)
+        inside = (t >= self.sigma_min) & (t <= self.sigma_max) & (s > 0)
+        raised = torch.where(inside, t * (t / s).pow(self.rate).clamp(max=math.sqrt(2)), t)
+        if bool((raised == t).all()):  # nothing to renew: the prediction that is paid for serves
+            return super().step(process, ask, prediction, x, t, s, generator=generator)
         noise = torch.randn(x.shape, dtype=x.dtype, device=x.device, generator=generator)
         noise = noise * path_scale(process.aug_dim, prediction, x, t, generator=generator)[:, None]
         if prediction.mask is not None:

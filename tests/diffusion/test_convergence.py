@@ -43,8 +43,8 @@ def floor(num: int) -> float:
     return float((LAW * (1 - LAW) / (2 * math.pi * num)).sqrt().sum())
 
 
-@pytest.mark.parametrize("aug_dim", [2.0, 16.0, math.inf])
-@pytest.mark.parametrize("solver", [Euler(), Heun(), Churn(0.1)], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("aug_dim", [1.0, 2.0, 16.0, math.inf])
+@pytest.mark.parametrize("solver", [Euler(), Heun(), Churn()], ids=lambda s: type(s).__name__)
 def test_solvers_reach_the_data(aug_dim: float, solver: Solver) -> None:
     assert distance(aug_dim, 48, 4_000, solver=solver) < 0.02 + floor(4_000)
 

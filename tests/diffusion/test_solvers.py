@@ -68,7 +68,7 @@ def test_cauchy_data_are_exact_at_any_number_of_steps(solver: Solver, steps: int
 def test_churned_step_starts_from_the_raised_state() -> None:
     """Row 26."""
     one = torch.ones(1, dtype=torch.float64)
-    solver = Churn(gamma=0.3125, noise_scale=1.003)
+    solver = Churn(noise_scale=1.003)
     x, noise = torch.tensor([[10.0]], dtype=torch.float64), torch.tensor([[0.5]], dtype=torch.float64)
     seen: list[float] = []
 
@@ -82,6 +82,27 @@ def test_churned_step_starts_from_the_raised_state() -> None:
     assert seen == pytest.approx([12.1316054563, 7.4218424940], rel=1e-9)
     assert solved.x.item() == pytest.approx(7.4359890347, rel=1e-9)
     assert solved.rows == 2
+
+
+def test_churn_renews_in_proportion_to_the_step() -> None:
+    """t_hat = t min((t/s)^rate, sqrt 2), inside its range of noise; no step to 0, and none at rate 0, is raised."""
+    process, x = PoissonFlow(math.inf), torch.ones(4, 1, dtype=torch.float64)
+    t = torch.tensor([10.0, 10.0, 10.0, 0.1], dtype=torch.float64)
+    s = torch.tensor([8.0, 0.5, 0.0, 0.08], dtype=torch.float64)
+    seen: list[Tensor] = []
+
+    def ask(state: Tensor, sigma: Tensor) -> MeanPrediction:
+        seen.append(sigma)
+        return gaussian(state, sigma)
+
+    def levels(solver: Churn) -> Tensor:
+        seen.clear()
+        solver.step(process, ask, gaussian(x, t), x, t, s, generator=Generator().manual_seed(0))
+        return seen[0]
+
+    expected = torch.tensor([10 * 1.25**0.5, 10 * math.sqrt(2), 10.0, 0.1], dtype=torch.float64)
+    torch.testing.assert_close(levels(Churn(0.5, sigma_min=1.0)), expected)
+    assert levels(Churn(0.0)).tolist() == [8.0, 0.5, 0.08]  # Heun's corrector alone
 
 
 def test_noise_of_churn_carries_the_path_scale() -> None:
@@ -100,6 +121,13 @@ def test_noise_of_churn_carries_the_path_scale() -> None:
 
 
 def test_bad_settings_are_refused() -> None:
-    for make in (lambda: Churn(gamma=-0.1), lambda: Churn(gamma=0.5), lambda: Churn(noise_scale=0.0)):
+    for make in (
+        lambda: Churn(-0.1),
+        lambda: Churn(math.nan),
+        lambda: Churn(noise_scale=0.0),
+        lambda: Churn(sigma_min=-1.0),
+        lambda: Churn(sigma_min=2.0, sigma_max=1.0),
+        lambda: Churn(sigma_max=math.nan),
+    ):
         with pytest.raises(ConfigError):
             make()
