@@ -199,12 +199,12 @@ def flow_step(
     process: Process,
     denoiser: Network,
     prediction: Prediction,
-    x: Float[Tensor, "B N"],
+    x: Tensor,
     t: Float[Tensor, " B"],
     s: Float[Tensor, " B"],
     *,
     generator: Generator,
-    template: Float[Tensor, " N"] | None = None,
+    template: Tensor | None = None,
 ) -> Solved:
     """A solver's step on a process that has a flow.
 
