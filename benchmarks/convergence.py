@@ -45,8 +45,8 @@ twice it.
 Every sampler approaches the data at every D as steps grow, but for the plug-in step at small D: it leaves out the
 posterior variance, its noise is too small, and it stays behind. Drawing the clean point from the posterior is exact at
 any number of steps. Heun is far ahead at few steps. In one dimension at D = 1 the step has no finite variance: with the
-variance term its distance falls slowly, and churn, which draws the same scale, does not approach at all. Where the
-squared distance of the mixture came out below 0, which an unbiased estimate may, the table says 0.
+variance term its distance falls slowly, and so does that of churn, which draws the same scale. Where the squared
+distance of the mixture came out below 0, which an unbiased estimate may, the table says 0.
 """
 
 
@@ -100,8 +100,8 @@ def table(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--num", type=int, default=20_000, help="designs of each run on points")
-    parser.add_argument("--num-mixture", type=int, default=2_000)
+    parser.add_argument("--num", type=int, default=10_000, help="designs of each run on points")
+    parser.add_argument("--num-mixture", type=int, default=1_500)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     start = time.perf_counter()
