@@ -62,7 +62,8 @@ layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 pytest: $(VENV)/.dev
-	$(PY) -m pytest -n 2 --dist worksteal
+	# one thread each: two processes on two cores that each want both wait for each other
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal
 
 science: $(VENV)/.dev
 	$(PY) -m pytest -m slow

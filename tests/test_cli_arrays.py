@@ -89,9 +89,9 @@ def test_a_solver_is_chosen_by_name(work: Path, backbones: Path, capsys: pytest.
     assert code == 0, err
     spent = json.loads((work / "heun/summary.json").read_text())["cost"]["network_rows"]
     assert spent == 5 * (2 * 4 - 1)
-    assert run(capsys, *plain, "steering.solver=Churn", "steering.solver.gamma=0.2", "out=churn")[0] == 0
+    assert run(capsys, *plain, "steering.solver=Churn", "steering.solver.rate=0.2", "out=churn")[0] == 0
     said = yaml.safe_load((work / "churn/config.yaml").read_text())["steering"]["init_args"]["solver"]
-    assert said == {"class_path": "gendesign.diffusion.solvers.Churn", "init_args": {"gamma": 0.2}}
+    assert said == {"class_path": "gendesign.diffusion.solvers.Churn", "init_args": {"rate": 0.2}}
     assert run(capsys, *plain, "steering.solver=null", "out=none")[0] == 0
     assert "did you mean 'Heun'" in fails(capsys, *plain, "steering.solver=Huen")
     assert "no reward guided" in (work / "none/report.html").read_text().lower()
