@@ -61,8 +61,8 @@ types: $(VENV)/.dev
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports
 
+# one thread each: two processes on two cores that each want both wait for each other
 pytest: $(VENV)/.dev
-	# one thread each: two processes on two cores that each want both wait for each other
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal
 
 science: $(VENV)/.dev
