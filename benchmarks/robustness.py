@@ -1,7 +1,7 @@
 """How far samples of digits fall off under injected noise, few steps and coarse weights, at D = 16, 128, 2048 and inf.
 
     python benchmarks/robustness.py --train --models runs/digits     # D=16 and 2048, as configs/train/image_digits.yaml
-    python benchmarks/robustness.py --models runs/digits             # eight minutes on one core
+    python benchmarks/robustness.py --models runs/digits             # about eight minutes on one core, estimated
 
 D=128 and inf are the shipped `image-digits` and `image-digits-edm`, unless the folder holds its own.
 
