@@ -16,10 +16,10 @@ import yaml
 from landscape import LENGTH, measured, tabulate
 from lightning.pytorch import Trainer
 
-from gendesign.finetuning import FineTuning
-from gendesign.finetuning_data import EndlessData
 from gendesign.loading import load_backbone
 from gendesign.steering.policy_gradient import PolicyGradient
+from gendesign.training.finetuning import FineTuning
+from gendesign.training.finetuning_data import EndlessData
 
 
 def main() -> None:

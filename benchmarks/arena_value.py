@@ -18,8 +18,8 @@ from lightning.pytorch import Trainer
 
 from gendesign.models.predictor import ConvPredictor
 from gendesign.models.values import TokenValue
-from gendesign.value_data import RollOuts
-from gendesign.value_training import ValueModel
+from gendesign.training.value_data import RollOuts
+from gendesign.training.value_training import ValueModel
 
 
 def main() -> None:

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from gendesign.backbone import Backbone
 from gendesign.building import build
-from gendesign.data import SequenceDataModule
-from gendesign.kmers import kmer_spectrum, spectrum_correlation
+from gendesign.data.sequences import SequenceDataModule
 from gendesign.loading import load_backbone
+from gendesign.metrics.kmers import kmer_spectrum, spectrum_correlation
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.int64]

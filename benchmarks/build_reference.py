@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from gendesign.backbone import Backbone
 from gendesign.building import build
 from gendesign.codecs import SequenceCodec
-from gendesign.data import SequenceDataModule
+from gendesign.data.sequences import SequenceDataModule
 from gendesign.loading import load_backbone
-from gendesign.metrics import Reference, build_reference
+from gendesign.metrics.summary import Reference, build_reference
 from gendesign.rewards import list_rewards, load_reward
 from gendesign.rewards.base import Reward
 

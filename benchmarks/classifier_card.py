@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from gendesign.array_codecs import ImageCodec
-from gendesign.array_data import ImageDataModule
+from gendesign.data.images import ImageDataModule
 from gendesign.rewards import Classifier, load_classifier
 from gendesign.rewards.classifiers import ensemble
 from gendesign.rewards.images import to_pixels

@@ -22,7 +22,7 @@ from torch import Generator, Tensor
 from gendesign.diffusion.exact import GaussianMixture, PointSet, PosteriorDraws
 from gendesign.diffusion.poisson_flow import MeanPrediction, PoissonFlow
 from gendesign.diffusion.solvers import Churn, Euler, Heun, Solver
-from gendesign.fidelity import energy_distance
+from gendesign.metrics.fidelity import energy_distance
 
 DIMS = (1.0, 2.0, 16.0, 128.0, 2048.0, math.inf)
 STEPS = (8, 16, 32, 64, 128, 256)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import gendesign as gd
-from gendesign.kmers import kmer_spectrum, spectrum_correlation
+from gendesign.metrics.kmers import kmer_spectrum, spectrum_correlation
 from gendesign.steering.sampler import Steering
 
 COLUMNS = ("guide", "held-out", "naturalness", "6-mer r", "KL", "distinct", "evaluations", "reward calls")

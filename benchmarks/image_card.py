@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 
 from gendesign.array_codecs import ImageCodec
-from gendesign.array_data import ImageDataModule
 from gendesign.backbone import Backbone
+from gendesign.data.images import ImageDataModule
 from gendesign.diffusion.solvers import Heun, Solver
-from gendesign.fidelity import energy_distance, frechet_distance
 from gendesign.loading import load_backbone
-from gendesign.metrics import bootstrap_interval
+from gendesign.metrics.fidelity import energy_distance, frechet_distance
+from gendesign.metrics.summary import bootstrap_interval
 from gendesign.rewards import load_classifier
 from gendesign.rewards.images import to_pixels
 

@@ -18,7 +18,7 @@ import yaml
 
 from gendesign.building import build
 from gendesign.codecs import SequenceCodec
-from gendesign.data import SequenceDataModule
+from gendesign.data.sequences import SequenceDataModule
 from gendesign.rewards import Predictor, load_predictor
 
 DRAWS = 2000

@@ -32,13 +32,13 @@ import torch
 from torch import Generator, Tensor, nn
 
 from gendesign.array_codecs import ImageCodec
-from gendesign.array_data import ImageDataModule
 from gendesign.backbone import Backbone
+from gendesign.data.images import ImageDataModule
 from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.diffusion.solvers import Ask, Heun, Solved
-from gendesign.fidelity import energy_distance, frechet_distance
 from gendesign.loading import load_backbone
-from gendesign.metrics import bootstrap_interval
+from gendesign.metrics.fidelity import energy_distance, frechet_distance
+from gendesign.metrics.summary import bootstrap_interval
 from gendesign.rewards import load_classifier
 from gendesign.rewards.images import to_pixels
 
@@ -162,7 +162,7 @@ def train(models: Path) -> None:
         config = models / f"{name}.yaml"
         config.write_text(text.replace("runs/image-digits", str(models / name)))
         subprocess.run(
-            [sys.executable, "-m", "gendesign.training", "fit", "--config", str(config)], check=True
+            [sys.executable, "-m", "gendesign.training.command", "fit", "--config", str(config)], check=True
         )
 
 

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 import gendesign as gd
-from gendesign.kmers import kmer_spectrum, spectrum_correlation
-from gendesign.metrics import percentile_of, unique_fraction
+from gendesign.metrics.kmers import kmer_spectrum, spectrum_correlation
+from gendesign.metrics.summary import percentile_of, unique_fraction
 from gendesign.steering.sampler import Steering
 
 

@@ -63,9 +63,9 @@ _HOME = {
     "compare": "comparison",
     "design": "run",
     "estimate_cost": "run",
-    "Guard": "guard",
-    "GuardedReward": "guard",
-    "finetune": "finetuning",
+    "Guard": "training.guard",
+    "GuardedReward": "training.guard",
+    "finetune": "training.finetuning",
     "list_backbones": "loading",
     "list_rewards": "rewards",
     "load_backbone": "loading",
@@ -108,8 +108,6 @@ if TYPE_CHECKING:
     from gendesign.diffusion.unmasking import Ancestral, FirstHitting, KTokens
     from gendesign.divergences import AlphaDivergence, ChiSquared, ReverseKL
     from gendesign.errors import GendesignError
-    from gendesign.finetuning import finetune
-    from gendesign.guard import Guard, GuardedReward
     from gendesign.loading import list_backbones, load_backbone
     from gendesign.report import write_report
     from gendesign.rewards import list_rewards, load_reward
@@ -126,6 +124,8 @@ if TYPE_CHECKING:
     from gendesign.steering.token_proposals import FirstOrder, MaskedExact
     from gendesign.steering.unsteered import Unsteered
     from gendesign.steering.value import PosteriorMode, PosteriorSamples
+    from gendesign.training.finetuning import finetune
+    from gendesign.training.guard import Guard, GuardedReward
 
 
 def __getattr__(name: str) -> Any:

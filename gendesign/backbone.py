@@ -27,11 +27,11 @@ from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.diffusion.process import Prediction, Process
 from gendesign.diffusion.solvers import Solver, flow_step
 from gendesign.errors import ConfigError, UnsupportedError
+from gendesign.metrics.reference import Reference
 from gendesign.models.base import Denoiser
 from gendesign.models.conditioned import Conditioned
 from gendesign.optimisation import adamw_with_cosine
 from gendesign.pretrained import load_weights, write_pretrained
-from gendesign.reference import Reference
 
 BLOCK = 64
 """Designs that share a stream of random numbers."""

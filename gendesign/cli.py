@@ -3,7 +3,7 @@
     gendesign design reward=dna-expression steering=svdd steering.candidates=20 num_designs=64 out=outputs/run1
 
 A wrong word ends in one line on standard error and exit code 2; Ctrl-C in one line and 130. The verbs' work is in
-`gendesign.verbs`, `scoring`, `comparing` and `fetch`, imported when one is called, so that `--help` is quick.
+`gendesign.command.verbs`, `scoring`, `comparing` and `fetch`, imported when one is called, so that `--help` is quick.
 """
 
 import argparse
@@ -165,7 +165,7 @@ def _run(words: list[str]) -> None:
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(VERBS)}"
         raise ConfigError(f"no verb {words[0]!r}; {hint}")
     if words and words[0] in TRAINING:
-        from gendesign.training import main as train
+        from gendesign.training.command import main as train
 
         train([word for word in words if word != "--debug"])
         return
@@ -185,17 +185,17 @@ def _run(words: list[str]) -> None:
         if getattr(arguments, "trust", None) and os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())  # a trusted package may lie where the user stands
         if arguments.verb == "data":
-            from gendesign.fetch import data_verb
+            from gendesign.command.fetch import data_verb
 
             return data_verb(arguments)
         if arguments.verb == "compare":
-            from gendesign.comparing import compare_verb
+            from gendesign.command.comparing import compare_verb
 
             return compare_verb(arguments)
         if arguments.verb == "score":
-            from gendesign.scoring import score_verb
+            from gendesign.command.scoring import score_verb
 
             return score_verb(arguments)
-        from gendesign import verbs
+        from gendesign.command import verbs
 
         getattr(verbs, f"{arguments.verb}_verb")(arguments)

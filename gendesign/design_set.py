@@ -18,11 +18,11 @@ import yaml
 
 from gendesign.building import whole
 from gendesign.designs import Design
-from gendesign.distances import num_distinct
 from gendesign.errors import OutputError
 from gendesign.forms import Form, Text
-from gendesign.metrics import diverse_subset
-from gendesign.reference import Reference
+from gendesign.metrics.distances import num_distinct
+from gendesign.metrics.reference import Reference
+from gendesign.metrics.summary import diverse_subset
 from gendesign.rewards.base import Scores
 from gendesign.steering.particles import Cost
 from gendesign.storage import RESULTS, write_file, write_text
@@ -102,7 +102,7 @@ class DesignSet:
             diversity: 0 keeps the best ones, 1 the most different ones.
 
         Returns:
-            The chosen designs in the order of choice (see `gendesign.metrics.diverse_subset`).
+            The chosen designs in the order of choice (see `gendesign.metrics.summary.diverse_subset`).
         """
         whole("n", n)
         return self[diverse_subset(self.values, self.form.comparable(self.designs), n, diversity=diversity)]

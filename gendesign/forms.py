@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from gendesign.array_codecs import ImageCodec, VectorCodec, VectorSequenceCodec
 from gendesign.codecs import Codec, SequenceCodec
-from gendesign.design_files import encode_npz, encode_picture
 from gendesign.designs import Array, Design
+from gendesign.files.designs import encode_npz, encode_picture
 
 Files = Mapping[str, "bytes | Files"]
 """Contents of files by their names; a mapping is a folder."""

@@ -8,19 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gendesign.backbone import Backbone
+from gendesign.data.training_arrays import training_arrays
+from gendesign.data.training_table import training_sequences
 from gendesign.design_set import DesignSet
 from gendesign.designs import Design
 from gendesign.diffusion.masked import MaskedDiffusion
-from gendesign.distances import nearest_array
 from gendesign.errors import UnsupportedError
 from gendesign.forms import Form, Text, form_of, guess_form, stack
-from gendesign.reference import novelty
+from gendesign.metrics.distances import nearest_array
+from gendesign.metrics.reference import novelty
 from gendesign.rewards.base import Reward
 from gendesign.steering.particles import Cost, Plan
 from gendesign.steering.sampler import Steering
 from gendesign.storage import Stored
-from gendesign.training_arrays import training_arrays
-from gendesign.training_table import training_sequences
 
 MASK_COUNTS = 32
 """Mask counts a design in the likelihood bound of a report."""

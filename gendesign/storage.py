@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gendesign.design_files import encode_npz, read_npz
 from gendesign.designs import Design
 from gendesign.errors import DataError, OutputError
+from gendesign.files.designs import encode_npz, read_npz
 from gendesign.forms import Files, stack
 from gendesign.steering.particles import Cost
 

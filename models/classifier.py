@@ -3,7 +3,7 @@
     convolutions -> pooling -> convolutions -> pooling -> dense features -> a logit for each class
 
 Where a digit lies in the frame and which way its strokes run both matter, so positions are kept to the end. The dense
-features are what distances between sets of images are measured in (`gendesign.fidelity`).
+features are what distances between sets of images are measured in (`gendesign.metrics.fidelity`).
 
 Reference: LeCun et al. 1998, Gradient-based learning applied to document recognition, Proc. IEEE 86:2278.
 """

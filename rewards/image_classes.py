@@ -4,7 +4,7 @@
 
 with members m of the ensemble, in nats: 0 where the class is certain, ln(1/K) where nothing is known of K classes. Near
 0 the reward is flat, so steering stops where the classifier is sure. What it is sure of need not be an image of the
-class: an auditing classifier (`-heldout`) and the distances of `gendesign.fidelity` tell.
+class: an auditing classifier (`-heldout`) and the distances of `gendesign.metrics.fidelity` tell.
 
 Reference: Dhariwal and Nichol 2021, Diffusion Models Beat GANs on Image Synthesis, arXiv 2105.05233 (steering by a
 classifier's log-probability).

@@ -70,7 +70,7 @@ class TableReward(Reward):
 
 def _read(path: str) -> pd.DataFrame:
     if path.startswith("data:"):
-        from gendesign import tables
+        from gendesign.data import tables
 
         path = str(tables.locate(path.removeprefix("data:")))
     file = Path(path).expanduser()

@@ -200,7 +200,7 @@ DENOISER = {"class_path": "gendesign.models.dilated_conv.DilatedConvDenoiser"}
         (name_a_system_call, TrustError, "os.system"),
         (lambda f: edit(f, codec={"class_path": "gendesign.run.os.system"}),
          CheckpointError, "gendesign.run.os.system"),
-        (lambda f: edit(f, codec={"class_path": "gendesign.data.SequenceDataModule"}), TrustError, "kind"),
+        (lambda f: edit(f, codec={"class_path": "gendesign.data.sequences.SequenceDataModule"}), TrustError, "kind"),
         (lambda f: edit(f, codec={"class_path": "gendesign.diffusion.schedules.Cosine"}),
          CheckpointError, "expected a Codec"),
         (lambda f: edit(f, codec={"class_path": "gendesign.codecs.ProteinCodec", "init_args": {"length": 6}}),

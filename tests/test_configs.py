@@ -11,7 +11,7 @@ import yaml
 
 from gendesign.backbone import Backbone
 from gendesign.building import build, check_arguments, describe
-from gendesign.compose import CONFIGS, GROUPS, compose, options
+from gendesign.command.compose import CONFIGS, GROUPS, compose, options
 from gendesign.loading import list_backbones, load_backbone
 from gendesign.rewards.base import Reward
 from gendesign.rewards.catalog import build_reward, list_rewards, load_reward

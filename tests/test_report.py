@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from gendesign import metrics
 from gendesign.design_set import DesignSet
 from gendesign.errors import OutputError
+from gendesign.metrics import summary as metrics
 from gendesign.report import render_report, write_report
 from gendesign.report.likeness import information
 from gendesign.report.sequences import coloured

@@ -16,7 +16,7 @@ from gendesign.comparison.cells import Entry
 from gendesign.comparison.config import CURRENCIES
 from gendesign.comparison.running import RECORD
 from gendesign.errors import OutputError
-from gendesign.metrics import bootstrap_interval
+from gendesign.metrics.summary import bootstrap_interval
 from gendesign.report.text import NONE, number
 
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from gendesign import metrics
 from gendesign.building import build
 from gendesign.comparison.cells import backbone_of
 from gendesign.comparison.config import Config
 from gendesign.design_set import DesignSet
 from gendesign.errors import DesignError, GendesignError
 from gendesign.forms import Files
+from gendesign.metrics import summary as metrics
 from gendesign.rewards.base import Reward, Scores
 from gendesign.rewards.catalog import build_reward, load_reward
 from gendesign.run import design

@@ -11,8 +11,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from gendesign import metrics
 from gendesign.forms import Form, Image, Text, Vector, VectorSequence
+from gendesign.metrics import summary as metrics
 from gendesign.report import figures
 from gendesign.report.content import Content, Words
 from gendesign.report.figures import Series

@@ -7,8 +7,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from gendesign import metrics
 from gendesign.errors import DesignError
+from gendesign.metrics import summary as metrics
 from gendesign.report import sequence_figures
 from gendesign.report.figures import Series
 from gendesign.report.shown import NUCLEIC, PROTEIN, Shown

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from gendesign.design_files import encode_picture
 from gendesign.designs import Array, Design
+from gendesign.files.designs import encode_picture
 from gendesign.report.content import Content, Words
 from gendesign.report.shown import Shown
 from gendesign.report.text import number

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from gendesign import metrics
 from gendesign.designs import Design
+from gendesign.metrics import summary as metrics
 from gendesign.report.content import Content, Floats, Row, Words
 from gendesign.report.likeness import likeness, logo
 from gendesign.report.shown import NUCLEIC, Shown, alphabet_of

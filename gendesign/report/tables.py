@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gendesign import metrics
+from gendesign.metrics import summary as metrics
 from gendesign.report.content import Content, Words
 from gendesign.report.sequences import copied
 from gendesign.report.shown import Role, Shown

@@ -35,7 +35,7 @@ from gendesign.steering.trajectory import Moment, Outcome, step_divergence
 class FineTuned(Steering):
     """Base class of methods that steer by training: their sampler is that of a fine-tuned backbone.
 
-    Train with `gendesign finetune` (`gendesign.finetuning`), then name the folder that came of it.
+    Train with `gendesign finetune` (`gendesign.training.finetuning`), then name the folder that came of it.
 
     Args:
         tuned: the fine-tuned backbone: a shipped name, a folder or a hub id; only training can do without.

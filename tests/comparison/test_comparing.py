@@ -11,7 +11,7 @@ import yaml
 
 from gendesign.building import build
 from gendesign.cli import main
-from gendesign.comparing import CONFIGS, read_comparison
+from gendesign.command.comparing import CONFIGS, read_comparison
 from gendesign.comparison import Comparison
 from gendesign.loading import list_backbones
 from gendesign.rewards.catalog import list_rewards

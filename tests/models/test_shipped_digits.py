@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from gendesign.array_codecs import ImageCodec
-from gendesign.array_data import ImageDataModule
 from gendesign.building import build
+from gendesign.data.images import ImageDataModule
 from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.diffusion.solvers import Heun
-from gendesign.fidelity import energy_distance
 from gendesign.loading import list_backbones, load_backbone
+from gendesign.metrics.fidelity import energy_distance
 
 CONFIGS = Path(__file__).parents[2] / "configs/train"
 NAMES = {"image-digits": "image_digits.yaml", "image-digits-edm": "image_digits_edm.yaml"}

@@ -10,8 +10,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from gendesign.array_codecs import ImageCodec
-from gendesign.array_data import ImageDataModule
-from gendesign.callbacks import ExportPretrained
+from gendesign.data.images import ImageDataModule
 from gendesign.errors import CheckpointError, ConfigError, TrustError, UnsupportedError
 from gendesign.models.classifier import ConvClassifier
 from gendesign.rewards import (
@@ -28,6 +27,7 @@ from gendesign.rewards import (
 )
 from gendesign.rewards.classifiers import ensemble, moved
 from gendesign.rewards.images import to_pixels
+from gendesign.training.callbacks import ExportPretrained
 
 CLASSES = ["circle", "cross", "line"]
 

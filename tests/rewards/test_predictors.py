@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from gendesign.codecs import DNACodec
-from gendesign.data import SequenceDataModule
+from gendesign.data.sequences import SequenceDataModule
 from gendesign.errors import CheckpointError, ConfigError, TrustError, UnsupportedError
 from gendesign.models.predictor import ConvPredictor, RecurrentPredictor
 from gendesign.rewards import Difference, PredictedReward, Predictor, Status, load_predictor, load_reward
@@ -103,7 +103,7 @@ def table(path: Path, num: int = 240) -> Path:
 
 
 def test_training_learns_both_heads_and_exports_a_reward(tmp_path: Path) -> None:
-    from gendesign.callbacks import EMA, ExportPretrained
+    from gendesign.training.callbacks import EMA, ExportPretrained
 
     codec = DNACodec(8)
     data = SequenceDataModule(

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from gendesign.array_codecs import ImageCodec
-from gendesign.array_data import ImageDataModule
-from gendesign.data import SequenceDataModule
-from gendesign.fidelity import frechet_distance
+from gendesign.data.images import ImageDataModule
+from gendesign.data.sequences import SequenceDataModule
+from gendesign.metrics.fidelity import frechet_distance
 from gendesign.pretrained import card_line
 from gendesign.rewards import Status, list_rewards, load_classifier, load_predictor, load_reward
 from gendesign.rewards.classifiers import ensemble

@@ -20,10 +20,10 @@ from gendesign.steering.learned_value import LearnedValue, load_value
 from gendesign.steering.smc import SMC
 from gendesign.steering.svdd import SVDD
 from gendesign.steering.value import PosteriorMode
-from gendesign.training import main
-from gendesign.value_data import RollOuts
+from gendesign.training.command import main
+from gendesign.training.value_data import RollOuts
+from gendesign.training.value_training import ValueModel
 from gendesign.value_scale import ValueScale
-from gendesign.value_training import ValueModel
 
 LETTERS = (0.4, 0.3, 0.2, 0.1)
 STATES = torch.tensor([[4, 4, 4], [0, 4, 4], [0, 1, 4]])

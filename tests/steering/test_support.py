@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gendesign.building import build
-from gendesign.compose import options, read_yaml
+from gendesign.command.compose import options, read_yaml
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.errors import UnsupportedError
 from gendesign.rewards.base import DifferentiableReward, FunctionReward, Reward

@@ -1,0 +1,245 @@
+"""What each verb of the command line does: resolve the words, build, call the library, say where to look."""
+
+import argparse
+import inspect
+import re
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gendesign.backbone import Backbone
+from gendesign.building import build
+from gendesign.command.compose import (
+    GROUPS,
+    OBJECTS,
+    SETTINGS,
+    backbone_settings,
+    compose,
+    configurations,
+    options,
+    read_yaml,
+    steering_methods,
+)
+from gendesign.command.terminal import RunProgress
+from gendesign.data import tables
+from gendesign.errors import ConfigError, RewardError
+from gendesign.loading import list_backbones, load_backbone
+from gendesign.report import write_report
+from gendesign.rewards.base import Reward
+from gendesign.rewards.catalog import build_reward, list_rewards, load_reward
+from gendesign.run import check_request, design, estimate_cost
+from gendesign.steering.sampler import Steering
+from gendesign.storage import check_folder
+from gendesign.templates import read_template
+
+
+def composed(arguments: argparse.Namespace, words: Sequence[str]) -> dict[str, Any]:
+    """The configuration that the words describe."""
+    config, rest = None, list(words)
+    if rest and "=" not in rest[0]:
+        config, *rest = rest
+    return compose(rest, config=config, config_dir=arguments.config_dir, trust=arguments.trust)
+
+
+def resolved_device(name: str) -> str:
+    """Resolve `auto`; nothing below the command line picks a device."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"device={name}, but PyTorch sees no CUDA device here; use device=cpu or device=auto"
+        )
+    return name
+
+
+PROBE = 64
+"""Designs from which `check` estimates times."""
+
+PROBE_SECONDS = 10.0
+"""The most that it spends on timing a reward."""
+
+
+@dataclass
+class _Job:
+    """Everything that a configuration names, built."""
+
+    config: dict[str, Any]
+    backbone: Backbone
+    reward: Reward | None
+    heldout: Reward | None
+    steering: Steering
+    settings: dict[str, Any]
+    out: Path
+
+
+def _job(arguments: argparse.Namespace) -> _Job:
+    config = composed(arguments, arguments.words)
+    device = resolved_device(config.get("device", "auto"))
+    settings = {
+        key: value for key, value in config.items() if key in SETTINGS and key not in ("out", "device")
+    }
+    for key, value in _signature_defaults().items():
+        settings.setdefault(key, value)
+    resolved = {key: config.get(key) for key in GROUPS} | settings
+    backbone = _backbone(config["backbone"], device, arguments.trust)
+    reward = named_reward(config["reward"], device, arguments.trust)
+    heldout = named_reward(config.get("heldout"), device, arguments.trust)
+    steering = _steering(config["steering"], arguments.trust)
+    settings |= {key: build(settings[key], trust=arguments.trust) for key in OBJECTS}
+    parts = [
+        Path(config["backbone"]["path"]).name,
+        reward.label if reward else "",
+        type(steering).__name__.lower(),
+    ]
+    default = "_".join(
+        [*(re.sub(r"[^\w.-]+", "-", part) for part in parts if part), f"seed{settings['seed']}"]
+    )
+    out = Path(config.get("out") or Path("outputs") / default).expanduser()
+    return _Job(resolved, backbone, reward, heldout, steering, settings, out)
+
+
+def _backbone(config: dict[str, Any], device: str, trust: Sequence[str]) -> Backbone:
+    """Load the backbone with what else is said of it, such as a prompt."""
+    backbone_settings(config)
+    given = {key: value for key, value in config.items() if key != "path"}
+    return load_backbone(config["path"], device=device, trust=trust, **given)
+
+
+def _steering(config: dict[str, Any], trust: Sequence[str]) -> Steering:
+    steering = build(config, trust=trust)
+    if not isinstance(steering, Steering):
+        raise ConfigError(
+            f"{config.get('class_path')} is no steering method; expected a subclass of Steering"
+        )
+    return steering
+
+
+def _signature_defaults() -> dict[str, Any]:
+    """The settings' defaults, which live in the signature of `design`."""
+    parameters = inspect.signature(design).parameters
+    return {key: parameters[key].default for key in SETTINGS if key in parameters and key != "out"}
+
+
+def named_reward(config: dict[str, Any] | None, device: str, trust: Sequence[str]) -> Reward | None:
+    """The reward of a configuration, under the name of the shipped file that it equals, if one does."""
+    if config is None:
+        return None
+    if "path" in config:
+        return load_reward(config["path"], device=device, trust=trust)
+    for name, file in options("reward").items():
+        if read_yaml(file) == config:  # unchanged: it keeps its name, which reports look up
+            return load_reward(name, device=device, trust=trust)
+    reward = build_reward(config, trust=trust)
+    reward.to(device)
+    return reward
+
+
+def design_verb(arguments: argparse.Namespace) -> None:
+    """Sample designs and write them, a summary and the report."""
+    job = _job(arguments)
+    unit = job.reward.unit if job.reward is not None else ""
+    with RunProgress(quiet=arguments.quiet, unit=unit) as progress:
+        run = design(
+            job.backbone,
+            job.reward,
+            job.steering,
+            heldout=job.heldout,
+            out=job.out,
+            resume=arguments.resume,
+            progress=progress,
+            config=job.config,
+            **job.settings,
+        )
+    command = shlex.join(["gendesign", "design", *arguments.words])
+    run = replace(run, provenance=run.provenance | {"command": command})
+    run.save(job.out, overwrite=arguments.resume)
+    report = write_report(run, job.out / "report.html")
+    for label, scores in run.scores.items():
+        compared = "" if run.base is None else f" (unsteered {_median(run.base.scores[label].values)})"
+        lost = len(scores) - int(scores.ok.sum())
+        print(
+            f"{label}: median {_median(scores.values)}{compared}"
+            + (f", {lost} without a score" if lost else "")
+        )
+    print(f"{len(run)} designs: {job.out / run.form.result}, {job.out / 'designs.csv'}\nreport: {report}")
+    if run.guide is not None and not run.guide.ok.any():
+        why = next((message for message in run.guide.message if message), "no reason given")
+        raise RewardError(
+            f"no design could be scored by {job.reward.label if job.reward else ''} ({why}); all are kept"
+        )
+
+
+def _median(values: Any) -> str:
+    fine = np.asarray(values)[np.isfinite(values)]
+    return f"{np.median(fine):.3f}" if len(fine) else "none"
+
+
+def check_verb(arguments: argparse.Namespace) -> None:
+    """Build everything and try backbone and rewards on a few rough designs, so that what is broken breaks now."""
+    job = _job(arguments)
+    check_request(job.backbone, job.reward, job.heldout, ess_fraction=job.settings["ess_fraction"])
+    bound = {
+        key: job.settings[key] for key in ("num_designs", "steps", "base_designs", "template", "unmasking")
+    }
+    cost = estimate_cost(job.backbone, job.steering, **bound)
+    if getattr(job.steering, "alpha", None) != "auto":  # which is only known after a pilot
+        job.steering(job.backbone, job.reward)
+    seed, template = job.settings["seed"], read_template(job.settings["template"], job.backbone.codec)
+    job.backbone.sample(2, steps=1, seed=seed, template=template)  # the first call is slower than any other
+    start = time.perf_counter()
+    probe = job.backbone.sample(PROBE, steps=2, seed=seed, template=template)
+    seconds = (time.perf_counter() - start) / (2 * PROBE) * cost.network_rows
+    parameters = sum(p.numel() for p in job.backbone.denoiser.parameters())
+    print(f"backbone: {job.config['backbone']['path']}, {parameters:,} parameters")
+    for role, reward in (("reward", job.reward), ("held out", job.heldout)):
+        if reward is None:
+            print(f"{role}: none")
+            continue
+        scores = reward(probe[:2])
+        statuses = ", ".join(f"{count} {status}" for status, count in scores.counts().items())
+        why = next((f": {message}" for message in scores.message if message), "")
+        print(f"{role}: {reward.label} [{reward.unit or 'no unit'}]; two rough designs: {statuses}{why}")
+        if role == "reward":
+            affordable = int(
+                PROBE_SECONDS / max(scores.seconds / 2, 1e-6)
+            )  # more at a time is quicker a design
+            timed = reward(probe[: min(affordable, PROBE)]) if affordable > 2 else scores
+            seconds += timed.seconds / len(timed) * cost.reward_calls
+    print(f"steering: {type(job.steering).__name__}")
+    print(f"cost: at most {cost.network_rows:,} network evaluations and {cost.reward_calls:,} reward calls")
+    print(f"time: at most about {_duration(seconds)} on this machine, as busy as it is now")
+    print(f"out: {job.out}")
+    check_folder(job.out)
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def list_verb(arguments: argparse.Namespace) -> None:
+    """Print what can be named on the command line."""
+    public = {name: f"{about} [{tables.state(name)}]" for name, about in tables.list_tables().items()}
+    for title, found in (
+        ("configurations", configurations(arguments.config_dir)),
+        ("backbones", list_backbones()),
+        ("rewards", list_rewards()),
+        ("steering", steering_methods(arguments.config_dir, trust=arguments.trust)),
+        ("tables", public),
+    ):
+        print(f"{title}:")
+        width = max(map(len, found), default=0)
+        for name, about in found.items():
+            print(f"  {name:<{width}}  {about}")

@@ -1,0 +1,1 @@
+"""Pure functions on sets of designs, and what reports compare with."""

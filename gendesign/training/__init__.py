@@ -1,0 +1,1 @@
+"""Training runs: the Lightning command line, fine-tuning, learned values."""
