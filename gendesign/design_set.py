@@ -48,6 +48,7 @@ class DesignSet:
         reference: the natural designs to compare with.
         form: what the designs are: text, vectors, images.
         nearest: the training design nearest to each, where the training data are at hand and designs are arrays.
+        leads: what each design started from; None where designs started from noise.
     """
 
     designs: list[Design]
@@ -63,6 +64,7 @@ class DesignSet:
     reference: Reference | None = None
     form: Form = field(default_factory=Text)
     nearest: list[Design] | None = None
+    leads: list[Design] | None = None
 
     def __len__(self) -> int:
         return len(self.designs)
@@ -88,6 +90,7 @@ class DesignSet:
             novelty={name: values[rows] for name, values in self.novelty.items()},
             kl=self.kl[rows],
             nearest=None if self.nearest is None else [self.nearest[i] for i in rows],
+            leads=None if self.leads is None else [self.leads[i] for i in rows],
         )
 
     def ranked(self) -> DesignSet:
@@ -161,6 +164,8 @@ class DesignSet:
         row: dict[str, Any] = {"rank": rank, "index": i}
         cells = self.form.cells(self.designs[i], rank)
         row |= {name if name not in row else f"{name} (column)": value for name, value in cells.items()}
+        if self.leads is not None:
+            row |= self.form.changes(self.designs[i], self.leads[i])
         for name, scores in self.scores.items():
             shown = name if name not in row else f"{name} (score)"
             row[shown] = _number(scores.values[i])

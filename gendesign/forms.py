@@ -49,6 +49,10 @@ class Form(ABC):
         """The designs on a scale where distances mean something."""
         return designs
 
+    def changes(self, design: Design, lead: Design) -> dict[str, str | float]:
+        """What designs.csv says of a design beside the one that it started from, by column."""
+        return {}
+
     @abstractmethod
     def cells(self, design: Design, rank: int) -> dict[str, str | float]:
         """What designs.csv says of a design, by column."""
@@ -70,6 +74,13 @@ class Text(Form):
 
     def cells(self, design: Design, rank: int) -> dict[str, str | float]:
         return {"design": str(design)}
+
+    def changes(self, design: Design, lead: Design) -> dict[str, str | float]:
+        """The lead, and mutations where lengths are equal."""
+        text, start = str(design), str(lead)
+        equal = len(text) == len(start)
+        mutations = sum(a != b for a, b in zip(text, start, strict=True)) if equal else ""
+        return {"start": start, "mutations": mutations}
 
     def files(self, designs: Sequence[Design], titles: Sequence[str | None]) -> Files:
         """FASTA of the designs that have a score."""

@@ -9,54 +9,33 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from gendesign.backbone import Backbone
+from gendesign.blocks import BLOCK, Progress, same_reward, sample_blocks
 from gendesign.building import describe, finite, whole
 from gendesign.design_set import DesignSet
-from gendesign.designs import Array
+from gendesign.designs import Array, Design
 from gendesign.determinism import generator
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import Unmasking
-from gendesign.errors import ConfigError, OutputError, UnsupportedError
+from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.forms import guess_form
 from gendesign.judging import in_network_rows, judge_designs
+from gendesign.leads import read_leads
 from gendesign.provenance import described, fingerprint, label, versions
 from gendesign.rewards.base import Reward
-from gendesign.steering.particles import Cost, Particles, Plan, make_plan
+from gendesign.steering.particles import Cost, Plan, make_plan
 from gendesign.steering.resampling import temperature_for
-from gendesign.steering.sampler import Sampler, Steering, run_sampler
+from gendesign.steering.sampler import Sampler, Steering
 from gendesign.steering.unsteered import Unsteered
 from gendesign.storage import Store, Stored
 from gendesign.templates import read_template, template_text
-
-BLOCK = 64
-"""Designs that share one random stream, and that are kept on disk together."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        stage: what is being done, such as "base designs" or "steered designs".
-        done: design-steps done.
-        total: design-steps of the stage.
-        cost: spent in this stage.
-        best: highest value so far in the reward's unit, NaN where unknown.
-    """
-
-    stage: str
-    done: int
-    total: int
-    cost: Cost
-    best: float
 
 
 def design(
@@ -69,6 +48,8 @@ def design(
     seed: int = 0,
     heldout: Reward | None = None,
     template: str | Array | None = None,
+    start: Design | Sequence[Design] | None = None,
+    remask: int | float = 0.3,
     unmasking: Unmasking | None = None,
     base_designs: int = 64,
     ess_fraction: float = 0.33,
@@ -90,6 +71,9 @@ def design(
         heldout: a reward that steering never sees, to judge the designs.
         template: one letter a position, '*' where free; for vectors numbers and stars (`0.3,*,2`), or an array with
             NaN where free.
+        start: designs to improve, which designs start from in turn instead of from noise (masked diffusion only).
+        remask: what is masked again of each of them: so many positions (a whole number, which then bounds the
+            mutations), or this share of them.
         unmasking: another rule of unmasking than the backbone's own (masked diffusion only).
         base_designs: unsteered designs to compare with; 0 for none.
         ess_fraction: where alpha is "auto": the share of competing candidates that the weights exp(v/alpha) leave
@@ -105,8 +89,8 @@ def design(
 
     Raises:
         ConfigError: a number out of range, or alpha="auto" where candidates do not differ.
-        DesignError: a template that does not fit.
-        UnsupportedError: a method that cannot work with this reward.
+        DesignError: a template or a design to start from that does not fit.
+        UnsupportedError: a method that cannot work with this reward, or `start` with a continuous backbone.
         OutputError: `out` holds something else, or cannot be written.
     """
     whole("num_designs", num_designs), whole("base_designs", base_designs, at_least=0)
@@ -118,7 +102,9 @@ def design(
         )
     backbone = with_unmasking(backbone, unmasking)
     fixed = read_template(template, backbone.codec)
-    plan = make_plan(backbone, steps=steps, template=fixed, max_rows=max_rows)
+    leads = None if start is None else read_leads(backbone, start, remask, template=fixed)
+    num_free = None if leads is None else leads.num_masked
+    plan = make_plan(backbone, steps=steps, template=fixed, num_free=num_free, max_rows=max_rows)
     settings = {
         "backbone": described(backbone),
         "reward": described(reward),
@@ -128,31 +114,43 @@ def design(
         "steps": steps,
         "seed": seed,
         "template": template_text(template),
+        **({} if leads is None else {"start": list(leads.designs), "remask": remask}),
         "unmasking": describe(unmasking),
         "base_designs": base_designs,
         "ess_fraction": ess_fraction,
     }
     store = Store.open(out, settings, weights=fingerprint(backbone), resume=resume)
-    start = time.perf_counter()
+    begun = time.perf_counter()
     rewards = _named(reward, heldout)
 
     def sample(sampler: Sampler, num: int, stage: str) -> list[Stored]:
-        return _sample(sampler, num, plan, seed=seed, stage=stage, store=store, progress=progress)
+        return sample_blocks(sampler, num, plan_of, seed=seed, stage=stage, store=store, progress=progress)
+
+    def plan_of(block: int, size: int) -> Plan:
+        if leads is None:
+            return plan
+        noise = generator(seed, "leads", block)  # unsteered and steered designs are masked alike
+        rows = leads.templates(block * BLOCK, size, generator=noise)
+        return replace(plan, template=rows.to(backbone.device))
 
     def judge(blocks: list[Stored], base: DesignSet | None, method: Steering) -> DesignSet:
         return judge_designs(backbone, rewards, blocks, method, plan, base=base, seed=seed)
 
     # the pilot comes first: what it finds wrong with the reward, it finds before anything is written
     pilot_bound = steering.pilot_bound(plan) if _has_pilot(steering) else Cost()
-    steering, pilot = _resolve_alpha(steering, backbone, reward, plan, seed=seed, ess_fraction=ess_fraction)
+    steering, pilot = _resolve_alpha(
+        steering, backbone, reward, plan_of(0, BLOCK), seed=seed, ess_fraction=ess_fraction
+    )
     sampler, unsteered = steering(backbone, reward), Unsteered()
     base = None
     if base_designs:
         base = judge(sample(unsteered(backbone), base_designs, "base designs"), None, unsteered)
     blocks = sample(sampler, num_designs, "steered designs")
     run = judge(blocks, base, steering)
+    if leads is not None:
+        run = replace(run, leads=[leads.designs[i % len(leads.designs)] for i in range(len(run))])
     if resume:
-        _same_reward(blocks, run)
+        same_reward(blocks, run)
     provenance = {
         # with every default and the temperature, so that it repeats this run whatever later versions choose
         "config": (config or settings) | {"steering": describe(steering)},
@@ -164,7 +162,7 @@ def design(
         "steps": plan.steps,
         "unmasking": describe(getattr(backbone.process, "unmasking", None)),
         "versions": versions(),
-        "seconds_in_all": time.perf_counter() - start,
+        "seconds_in_all": time.perf_counter() - begun,
     }
     estimate = run.estimate + in_network_rows(pilot_bound, backbone)
     return replace(run, cost=run.cost + pilot, estimate=estimate, provenance=provenance)
@@ -178,12 +176,16 @@ def estimate_cost(
     steps: int,
     base_designs: int = 64,
     template: str | Array | None = None,
+    start: Design | Sequence[Design] | None = None,
+    remask: int | float = 0.3,
     unmasking: Unmasking | None = None,
 ) -> Cost:
     """The most that a run can spend in network rows and reward calls, the unsteered designs included."""
     whole("num_designs", num_designs), whole("base_designs", base_designs, at_least=0)
     fixed = read_template(template, backbone.codec)
-    plan = make_plan(with_unmasking(backbone, unmasking), steps=steps, template=fixed)
+    backbone = with_unmasking(backbone, unmasking)
+    num_free = None if start is None else read_leads(backbone, start, remask, template=fixed).num_masked
+    plan = make_plan(backbone, steps=steps, template=fixed, num_free=num_free)
     scored = Cost(reward_calls=num_designs + base_designs)
     pilot = steering.pilot_bound(plan) if _has_pilot(steering) else Cost()
     sampled = steering.bound(num_designs, plan) + Unsteered().bound(base_designs, plan)
@@ -256,69 +258,6 @@ def _resolve_alpha(
     values, cost = steering.pilot(backbone, reward, plan, generator=noise)
     alpha = temperature_for(values, ess_fraction)
     return dataclasses.replace(steering, alpha=alpha), cost  # type: ignore[type-var]
-
-
-def _sample(
-    sampler: Sampler,
-    num: int,
-    plan: Plan,
-    *,
-    seed: int,
-    stage: str,
-    store: Store,
-    progress: Callable[[Progress], None] | None,
-) -> list[Stored]:
-    """Run the sampler block by block; blocks that are on disk are read instead."""
-    blocks: list[Stored] = []
-    so_far = Progress(stage, 0, num * plan.steps, Cost(), float("nan"))
-    for number, first in enumerate(range(0, num, BLOCK)):
-        size = min(BLOCK, num - first)
-        done = store.load(stage, number)
-        if done is None:
-            start = time.perf_counter()
-            noise = generator(seed, stage, number, device=sampler.backbone.device)
-            watch = _watch(progress, so_far, size) if progress is not None else None
-            final = run_sampler(sampler, size, plan, generator=noise, on_step=watch)
-            spent = replace(final.cost, seconds=time.perf_counter() - start)
-            known = (final.ok & final.value.isfinite()).tolist()
-            values = [v if fine else None for v, fine in zip(final.value.tolist(), known, strict=True)]
-            done = Stored(sampler.backbone.codec.decode(final.x), final.kl.tolist(), spent, values)
-            store.save(stage, number, done)
-            so_far = replace(so_far, best=float(np.fmax(so_far.best, _highest(final))))
-        blocks.append(done)
-        so_far = replace(so_far, done=so_far.done + size * plan.steps, cost=so_far.cost + done.cost)
-    return blocks
-
-
-def _same_reward(blocks: list[Stored], run: DesignSet) -> None:
-    """Raise OutputError if finished blocks were steered by a reward that gave other values than it gives now."""
-    before = np.array(
-        [np.nan if v is None else v for block in blocks for v in block.values], dtype=np.float64
-    )
-    both = np.isfinite(before) & np.isfinite(run.values)
-    if not np.allclose(before[both], run.values[both], rtol=1e-3, atol=1e-6):
-        raise OutputError(
-            f"the reward {next(iter(run.scores))!r} gives other values than when this run began; "
-            "restore it, or start anew in another folder (nothing was overwritten)"
-        )
-
-
-def _watch(
-    progress: Callable[[Progress], None], so_far: Progress, size: int
-) -> Callable[[int, Particles], None]:
-    """What tells `progress` of each step of a block of `size` designs."""
-
-    def on_step(step: int, particles: Particles) -> None:
-        best = float(np.fmax(so_far.best, _highest(particles)))
-        cost = so_far.cost + particles.cost
-        progress(replace(so_far, done=so_far.done + step * size, cost=cost, best=best))
-
-    return on_step
-
-
-def _highest(particles: Particles) -> float:
-    fine = particles.value[particles.value.isfinite()]
-    return float(fine.max()) if len(fine) else float("nan")
 
 
 def _named(reward: Reward | None, heldout: Reward | None) -> dict[str, Reward]:

@@ -37,6 +37,8 @@ SETTINGS: dict[str, Any] = {
     "max_rows": int,
     "unmasking": Any,
     "template": str | None,
+    "start": str | None,
+    "remask": int | float,
     "out": str | None,
     "device": str,
 }

@@ -28,7 +28,9 @@ from gendesign.command.compose import (
 )
 from gendesign.command.terminal import RunProgress
 from gendesign.data import tables
-from gendesign.errors import ConfigError, RewardError
+from gendesign.designs import Design
+from gendesign.errors import ConfigError, DataError, RewardError
+from gendesign.files.designs import read_designs
 from gendesign.loading import list_backbones, load_backbone
 from gendesign.report import write_report
 from gendesign.rewards.base import Reward
@@ -96,6 +98,7 @@ def _job(arguments: argparse.Namespace) -> _Job:
     heldout = named_reward(config.get("heldout"), device, arguments.trust)
     steering = _steering(config["steering"], arguments.trust)
     settings |= {key: build(settings[key], trust=arguments.trust) for key in OBJECTS}
+    settings["start"] = read_start(settings["start"])
     parts = [
         Path(config["backbone"]["path"]).name,
         reward.label if reward else "",
@@ -106,6 +109,23 @@ def _job(arguments: argparse.Namespace) -> _Job:
     )
     out = Path(config.get("out") or Path("outputs") / default).expanduser()
     return _Job(resolved, backbone, reward, heldout, steering, settings, out)
+
+
+def read_start(word: str | None) -> list[Design] | None:
+    """The designs to start from: those of a file, or the word itself, where it names none.
+
+    Raises:
+        DataError: the file cannot be read, or holds a row that is no design.
+    """
+    if word is None:
+        return None
+    path = Path(word).expanduser()
+    if not path.suffix and not path.exists():
+        return [word]
+    read = read_designs(path, columns=[])
+    if read.problems:
+        raise DataError(f"{path}, {read.problems[0]}; every design to start from must be readable")
+    return list(read.designs)
 
 
 def _backbone(config: dict[str, Any], device: str, trust: Sequence[str]) -> Backbone:
@@ -189,7 +209,8 @@ def check_verb(arguments: argparse.Namespace) -> None:
     job = _job(arguments)
     check_request(job.backbone, job.reward, job.heldout, ess_fraction=job.settings["ess_fraction"])
     bound = {
-        key: job.settings[key] for key in ("num_designs", "steps", "base_designs", "template", "unmasking")
+        key: job.settings[key]
+        for key in ("num_designs", "steps", "base_designs", "template", "start", "remask", "unmasking")
     }
     cost = estimate_cost(job.backbone, job.steering, **bound)
     if getattr(job.steering, "alpha", None) != "auto":  # which is only known after a pilot

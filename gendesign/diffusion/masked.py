@@ -94,11 +94,11 @@ class MaskedDiffusion(Process):
     # -- forward ---------------------------------------------------------------------------------------------
 
     def prior(
-        self, num: int, length: int, *, generator: Generator, template: Int[Tensor, " L"] | None = None
+        self, num: int, length: int, *, generator: Generator, template: Int[Tensor, "*B L"] | None = None
     ) -> Int[Tensor, "B L"]:
-        """Everything masked, but for the fixed positions of a template (which holds MASK where it is free)."""
+        """Everything masked, but for the fixed positions of a template, or of one a design (MASK where free)."""
         row = torch.full((length,), self.mask_id) if template is None else template
-        return row.to(generator.device).repeat(num, 1)
+        return row.to(generator.device).expand(num, -1).clone()
 
     def corrupt(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -45,7 +46,8 @@ class Plan:
     Attributes:
         times: edges of the time grid, from pure noise down to 0.
         length: positions L (coordinates N) of a design.
-        template: an encoded design with MASK, or NaN, where it is free; or None.
+        template: an encoded design with MASK, or NaN, where it is free; one a design where it has two dimensions (if
+            there are more designs, they take them in turn); or None.
         max_rows: network rows a call, which bounds memory.
     """
 
@@ -59,8 +61,17 @@ class Plan:
         """Number of steps."""
         return len(self.times) - 1
 
+    def template_of(self, num: int, *, copies: int = 1) -> Tensor | None:
+        """The template of each of `num` designs, whose `copies` particles share it; one row where all have the same."""
+        if self.template is None or self.template.ndim == 1:
+            return self.template
+        rows = torch.arange(num, device=self.template.device) % len(self.template)
+        return self.template[rows.repeat_interleave(copies)]
 
-def make_plan(backbone: Backbone, *, steps: int, template: Any = None, max_rows: int = 1024) -> Plan:
+
+def make_plan(
+    backbone: Backbone, *, steps: int, template: Any = None, num_free: int | None = None, max_rows: int = 1024
+) -> Plan:
     """Plan a run.
 
     Args:
@@ -68,6 +79,7 @@ def make_plan(backbone: Backbone, *, steps: int, template: Any = None, max_rows:
         steps: wished number of steps; rules of unmasking that need another number say so by `num_steps`.
         template: what the codec reads as one (for sequences one letter a position, '*' where free); None leaves
             everything free.
+        num_free: the most positions that a design has to fill, where that is known better than from the template.
         max_rows: network rows a call.
 
     Raises:
@@ -77,12 +89,13 @@ def make_plan(backbone: Backbone, *, steps: int, template: Any = None, max_rows:
     """
     whole("steps", steps), whole("max_rows", max_rows)
     length = backbone.codec.length
-    ids, num_free = None, length
+    ids, free = None, length
     if template is not None:
         ids, fixed = backbone.codec.encode_template(template)
-        num_free = int((~fixed).sum())
+        free = int((~fixed).sum())
     process = backbone.process
-    return Plan(process.times(process.num_steps(steps, num_free)), length, ids, max_rows)
+    steps = process.num_steps(steps, free if num_free is None else num_free)
+    return Plan(process.times(steps), length, ids, max_rows)
 
 
 @dataclass(frozen=True)

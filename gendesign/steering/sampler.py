@@ -67,7 +67,8 @@ class Sampler:
     def init(self, num: int, plan: Plan, *, generator: Generator) -> Particles:
         """Pure noise for `num` designs."""
         process, count = self.backbone.process, num * self.particles_per_design
-        x = process.prior(count, plan.length, generator=generator, template=plan.template)
+        template = plan.template_of(num, copies=self.particles_per_design)
+        x = process.prior(count, plan.length, generator=generator, template=template)
         t = process.event_time(x, None, 0, plan.times, generator=generator)
         seen = self._look(x, t, plan, None, generator=generator)
         rows = torch.arange(count, device=x.device)
