@@ -20,9 +20,19 @@ if TYPE_CHECKING:
     from gendesign.rewards.dna import GCContent
     from gendesign.rewards.image_classes import DigitClass, ImageClass
     from gendesign.rewards.images import Brightness, Contrast, JPEGCompressibility
+    from gendesign.rewards.liabilities import SequenceLiabilities
     from gendesign.rewards.motifs import MaxMotifScore, MotifCount
     from gendesign.rewards.predicted import PredictedReward
     from gendesign.rewards.predictors import Predictor, load_predictor
+    from gendesign.rewards.protein import (
+        GRAVY,
+        Aromaticity,
+        InstabilityIndex,
+        IsoelectricPoint,
+        MolecularWeight,
+        NetCharge,
+    )
+    from gendesign.rewards.relatives import Mutations, SequenceIdentity, SequenceSimilarity
     from gendesign.rewards.scores import Scores, Status
     from gendesign.rewards.synthesis import SynthesisProblems
     from gendesign.rewards.table import TableReward
@@ -56,6 +66,16 @@ _HOME = {
     "PredictedReward": "predicted",
     "Predictor": "predictors",
     "load_predictor": "predictors",
+    "GRAVY": "protein",
+    "Aromaticity": "protein",
+    "MolecularWeight": "protein",
+    "InstabilityIndex": "protein",
+    "NetCharge": "protein",
+    "IsoelectricPoint": "protein",
+    "SequenceLiabilities": "liabilities",
+    "SequenceIdentity": "relatives",
+    "SequenceSimilarity": "relatives",
+    "Mutations": "relatives",
     "SynthesisProblems": "synthesis",
     "TableReward": "table",
     "TimedReward": "workers",
@@ -63,28 +83,38 @@ _HOME = {
 
 __all__ = [
     "AestheticScore",
+    "Aromaticity",
     "Brightness",
     "Classifier",
     "Contrast",
-    "DifferentiableReward",
     "Difference",
+    "DifferentiableReward",
     "DigitClass",
     "FunctionReward",
     "GCContent",
+    "GRAVY",
     "ImageClass",
+    "InstabilityIndex",
+    "IsoelectricPoint",
     "JPEGCompressibility",
     "LowerConfidenceBound",
     "MaxMotifScore",
+    "MolecularWeight",
     "MotifCount",
+    "Mutations",
+    "NetCharge",
     "PredictedReward",
     "Predictor",
     "Product",
     "Reward",
     "Scores",
+    "SequenceIdentity",
+    "SequenceLiabilities",
+    "SequenceSimilarity",
     "Status",
     "SynthesisProblems",
-    "Threshold",
     "TableReward",
+    "Threshold",
     "TimedReward",
     "WeightedSum",
     "build_reward",
