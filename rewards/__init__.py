@@ -29,8 +29,8 @@ if TYPE_CHECKING:
         Aromaticity,
         InstabilityIndex,
         IsoelectricPoint,
-        MolecularWeight,
         NetCharge,
+        ProteinWeight,
     )
     from gendesign.rewards.relatives import Mutations, SequenceIdentity, SequenceSimilarity
     from gendesign.rewards.scores import Scores, Status
@@ -68,7 +68,7 @@ _HOME = {
     "load_predictor": "predictors",
     "GRAVY": "protein",
     "Aromaticity": "protein",
-    "MolecularWeight": "protein",
+    "ProteinWeight": "protein",
     "InstabilityIndex": "protein",
     "NetCharge": "protein",
     "IsoelectricPoint": "protein",
@@ -99,13 +99,13 @@ __all__ = [
     "JPEGCompressibility",
     "LowerConfidenceBound",
     "MaxMotifScore",
-    "MolecularWeight",
     "MotifCount",
     "Mutations",
     "NetCharge",
     "PredictedReward",
     "Predictor",
     "Product",
+    "ProteinWeight",
     "Reward",
     "Scores",
     "SequenceIdentity",

@@ -124,7 +124,7 @@ class Aromaticity(ProteinProperty):
         return counts @ _row(dict.fromkeys("FWY", 1.0), letters) / counts.sum(-1)
 
 
-class MolecularWeight(ProteinProperty):
+class ProteinWeight(ProteinProperty):
     """Average molecular weight of the chain."""
 
     name, unit = "molecular weight", "Da"

@@ -13,8 +13,8 @@ from gendesign.rewards import (
     Aromaticity,
     InstabilityIndex,
     IsoelectricPoint,
-    MolecularWeight,
     NetCharge,
+    ProteinWeight,
     Status,
 )
 from gendesign.rewards.protein import AMINO_ACIDS, ProteinProperty
@@ -25,15 +25,15 @@ DOCUMENTED = (
     "LFLERLEENHYNTYTSKKHAEKNWFVGLKKNGSCKRGPRTHYGQKAILFLPLPV"
 )
 EVERY = [
-    GRAVY(), Aromaticity(), MolecularWeight(), InstabilityIndex(), IsoelectricPoint(), NetCharge(), NetCharge(ph=4.0),
-    IsoelectricPoint(target=[5.0, 6.0]), MolecularWeight(target=[None, 900.0]),
+    GRAVY(), Aromaticity(), ProteinWeight(), InstabilityIndex(), IsoelectricPoint(), NetCharge(), NetCharge(ph=4.0),
+    IsoelectricPoint(target=[5.0, 6.0]), ProteinWeight(target=[None, 900.0]),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("reward", "design", "value", "digits"),
     [
-        (MolecularWeight(), DOCUMENTED, 17103.16, 2),
+        (ProteinWeight(), DOCUMENTED, 17103.16, 2),
         (Aromaticity(), DOCUMENTED, 0.10, 2),
         (InstabilityIndex(), DOCUMENTED, -41.98, 2),
         (IsoelectricPoint(), DOCUMENTED, 7.72, 2),
@@ -43,7 +43,7 @@ EVERY = [
         (IsoelectricPoint(), "PETER", 4.53, 2),
         (GRAVY(), "IR", 0.0, 12),  # 4.5 - 4.5
         (Aromaticity(), "FWYA", 0.75, 12),
-        (MolecularWeight(), "G", 75.067, 3),  # glycine itself: no bond, no water lost
+        (ProteinWeight(), "G", 75.067, 3),  # glycine itself: no bond, no water lost
         (InstabilityIndex(), "WW", -5.0, 12),  # 10/2 times the weight of WW, 1.0
         (InstabilityIndex(), "A", 0.0, 12),
     ],
