@@ -39,6 +39,7 @@ _HOME = {
     "Preconditioned": "models.preconditioning",
     "PolicyGradient": "steering.policy_gradient",
     "FirstOrder": "steering.token_proposals",
+    "Genetic": "steering.genetic",
     "Guidance": "steering.guidance",
     "MaskedExact": "steering.token_proposals",
     "LearnedValue": "steering.learned_value",
@@ -79,7 +80,7 @@ _HOME = {
 __all__ = [
     "AlphaDivergence", "Ancestral", "Backbone", "BestOfN", "Bins", "ChiSquared", "Churn", "Comparison", "Cosine",
     "DesignSet", "DNACodec", "DRAKES", "Euler", "FirstHitting", "FirstOrder", "FunctionReward", "GendesignError",
-    "Guard", "GuardedReward",
+    "Genetic", "Guard", "GuardedReward",
     "Guidance", "Heun", "KTokens", "Labels", "LearnedValue", "LogLinear", "MaskedDiffusion", "MaskedExact",
     "PlugIn", "PoissonFlow", "PoissonFlowPipeline", "PoissonFlowScheduler", "PolicyGradient", "PosteriorMode",
     "PosteriorSamples", "ProteinCodec", "ReverseKL", "Reward", "RNACodec", "Scores", "SequenceCodec", "SMC",
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
     from gendesign.run import design, estimate_cost
     from gendesign.steering.best_of_n import BestOfN
     from gendesign.steering.drakes import DRAKES
+    from gendesign.steering.genetic import Genetic
     from gendesign.steering.guidance import Guidance
     from gendesign.steering.learned_value import LearnedValue, load_value
     from gendesign.steering.policy_gradient import PolicyGradient

@@ -126,4 +126,4 @@ def test_a_size_is_an_argument_that_the_cost_grows_with(make_arena: Any) -> None
             few, many = (
                 dataclasses.replace(method, **{method.sized_by: size}).bound(1, plan) for size in (2, 9)
             )
-            assert few.network_rows < many.network_rows and few.reward_calls < many.reward_calls
+            assert few.network_rows <= many.network_rows and few.reward_calls < many.reward_calls
