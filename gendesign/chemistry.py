@@ -93,6 +93,17 @@ def _canonical(smiles: str) -> str:
     return write(parse(smiles))
 
 
+@lru_cache(maxsize=4096)
+def molecule(smiles: str) -> Mol:
+    """What `parse` gives, remembered; it is shared, so read it only.
+
+    Raises:
+        DesignError: it is no molecule, as of `parse`.
+        MissingExtraError: RDKit is not installed.
+    """
+    return parse(smiles)
+
+
 def write(mol: Mol) -> str:
     """The canonical SMILES of a parsed molecule."""
     with rdkit() as chem:
@@ -130,6 +141,27 @@ def _fingerprints(radius: int, bits: int) -> Any:
         from rdkit.Chem import rdFingerprintGenerator
 
         return rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=bits)
+
+
+def is_element(symbol: str) -> bool:
+    """Whether a text is the symbol of an element, such as C or Cl."""
+    with rdkit() as chem:
+        try:
+            return bool(chem.GetPeriodicTable().GetAtomicNumber(symbol) > 0)
+        except RuntimeError:
+            return False
+
+
+def version() -> str:
+    """The version of RDKit, on which the last digits of what it calculates depend.
+
+    Raises:
+        MissingExtraError: RDKit is not installed.
+    """
+    with rdkit():
+        from rdkit import __version__
+
+        return f"rdkit {__version__}"
 
 
 def shown(smiles: str) -> str:

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gendesign.rewards.activity import PredictedActivity, TrainingSimilarity
     from gendesign.rewards.aesthetics import AestheticScore
     from gendesign.rewards.base import DifferentiableReward, FunctionReward, Reward
     from gendesign.rewards.catalog import build_reward, list_rewards, load_reward
@@ -18,9 +19,27 @@ if TYPE_CHECKING:
     )
     from gendesign.rewards.confidence import LowerConfidenceBound
     from gendesign.rewards.dna import GCContent
+    from gendesign.rewards.goals import Isomer, LikeReference
     from gendesign.rewards.image_classes import DigitClass, ImageClass
     from gendesign.rewards.images import Brightness, Contrast, JPEGCompressibility
+    from gendesign.rewards.language_model import ProteinLanguageModel
     from gendesign.rewards.liabilities import SequenceLiabilities
+    from gendesign.rewards.modifiers import Clipped, Gaussian, GeometricMean, MaxGaussian, MinGaussian
+    from gendesign.rewards.molecule_filters import PAINS, Lipinski, Substructure
+    from gendesign.rewards.molecules import (
+        QED,
+        TPSA,
+        AtomCount,
+        Complexity,
+        HeavyAtoms,
+        LogP,
+        MolecularWeight,
+        MoleculeReward,
+        PenalisedLogP,
+        Rings,
+        RotatableBonds,
+        SyntheticAccessibility,
+    )
     from gendesign.rewards.motifs import MaxMotifScore, MotifCount
     from gendesign.rewards.predicted import PredictedReward
     from gendesign.rewards.predictors import Predictor, load_predictor
@@ -32,13 +51,17 @@ if TYPE_CHECKING:
         NetCharge,
         ProteinWeight,
     )
+    from gendesign.rewards.regressor import Regressor, load_regressor
     from gendesign.rewards.relatives import Mutations, SequenceIdentity, SequenceSimilarity
     from gendesign.rewards.scores import Scores, Status
+    from gendesign.rewards.similarity import Similarity
     from gendesign.rewards.synthesis import SynthesisProblems
     from gendesign.rewards.table import TableReward
     from gendesign.rewards.workers import TimedReward
 
 _HOME = {
+    "PredictedActivity": "activity",
+    "TrainingSimilarity": "activity",
     "AestheticScore": "aesthetics",
     "DifferentiableReward": "base",
     "FunctionReward": "base",
@@ -61,6 +84,29 @@ _HOME = {
     "Brightness": "images",
     "Contrast": "images",
     "JPEGCompressibility": "images",
+    "Isomer": "goals",
+    "LikeReference": "goals",
+    "Clipped": "modifiers",
+    "Gaussian": "modifiers",
+    "GeometricMean": "modifiers",
+    "MaxGaussian": "modifiers",
+    "MinGaussian": "modifiers",
+    "Lipinski": "molecule_filters",
+    "PAINS": "molecule_filters",
+    "Substructure": "molecule_filters",
+    "AtomCount": "molecules",
+    "Complexity": "molecules",
+    "HeavyAtoms": "molecules",
+    "LogP": "molecules",
+    "MolecularWeight": "molecules",
+    "MoleculeReward": "molecules",
+    "PenalisedLogP": "molecules",
+    "QED": "molecules",
+    "Rings": "molecules",
+    "RotatableBonds": "molecules",
+    "SyntheticAccessibility": "molecules",
+    "TPSA": "molecules",
+    "Similarity": "similarity",
     "MaxMotifScore": "motifs",
     "MotifCount": "motifs",
     "PredictedReward": "predicted",
@@ -68,10 +114,13 @@ _HOME = {
     "load_predictor": "predictors",
     "GRAVY": "protein",
     "Aromaticity": "protein",
+    "ProteinLanguageModel": "language_model",
     "ProteinWeight": "protein",
     "InstabilityIndex": "protein",
     "NetCharge": "protein",
     "IsoelectricPoint": "protein",
+    "Regressor": "regressor",
+    "load_regressor": "regressor",
     "SequenceLiabilities": "liabilities",
     "SequenceIdentity": "relatives",
     "SequenceSimilarity": "relatives",
@@ -84,8 +133,11 @@ _HOME = {
 __all__ = [
     "AestheticScore",
     "Aromaticity",
+    "AtomCount",
     "Brightness",
     "Classifier",
+    "Clipped",
+    "Complexity",
     "Contrast",
     "Difference",
     "DifferentiableReward",
@@ -93,34 +145,59 @@ __all__ = [
     "FunctionReward",
     "GCContent",
     "GRAVY",
+    "Gaussian",
+    "GeometricMean",
+    "HeavyAtoms",
     "ImageClass",
     "InstabilityIndex",
     "IsoelectricPoint",
+    "Isomer",
     "JPEGCompressibility",
+    "LikeReference",
+    "Lipinski",
+    "LogP",
     "LowerConfidenceBound",
+    "MaxGaussian",
     "MaxMotifScore",
+    "MinGaussian",
+    "MolecularWeight",
+    "MoleculeReward",
     "MotifCount",
     "Mutations",
     "NetCharge",
+    "PAINS",
+    "PenalisedLogP",
+    "PredictedActivity",
     "PredictedReward",
     "Predictor",
     "Product",
+    "ProteinLanguageModel",
     "ProteinWeight",
+    "QED",
+    "Regressor",
     "Reward",
+    "Rings",
+    "RotatableBonds",
     "Scores",
     "SequenceIdentity",
     "SequenceLiabilities",
     "SequenceSimilarity",
+    "Similarity",
     "Status",
+    "Substructure",
     "SynthesisProblems",
+    "SyntheticAccessibility",
+    "TPSA",
     "TableReward",
     "Threshold",
     "TimedReward",
+    "TrainingSimilarity",
     "WeightedSum",
     "build_reward",
     "list_rewards",
     "load_classifier",
     "load_predictor",
+    "load_regressor",
     "load_reward",
 ]
 

@@ -4,7 +4,7 @@
 
 A reward can break in many ways (raise, hang, return NaN, return too few values), and a steering run must
 neither die of it nor take a wrong number for a right one. So `Reward.__call__` guards the subclass's `score`:
-identical designs are scored once, a failing design fails alone, order is restored by index, and a wrong count
+equal designs are scored once, a failing design fails alone, order is restored by index, and a wrong count
 is an error that is never papered over. A value exists only where the status is OK; everywhere else it is NaN.
 All of this holds for strings and arrays alike; what a reward cannot read (a sequence reward given an image) is
 INVALID.
@@ -71,6 +71,21 @@ class Reward(Configurable, ABC):
         """Why this reward cannot read a design; "" if it can. Designs with a reason become INVALID."""
         return ""
 
+    def canonical(self, design: Design) -> Design:
+        """The one way of writing a readable design that all equal ones share; by default it is its own.
+
+        A reward that says more here than the default scores that spelling, whichever was given, and once.
+        """
+        return design
+
+    @property
+    def version(self) -> str:
+        """What decides the values besides the arguments, such as versions of packages and a digest of weights.
+
+        "" = unknown: values that may change from one day to the next without notice are never kept on disk.
+        """
+        return ""
+
     def relaxed(self, x: Float[Tensor, "B ..."]) -> Float[Tensor, " B"]:
         """Differentiable value of what `Codec.relax` gives; `score` on exact designs."""
         raise UnsupportedError(
@@ -118,11 +133,16 @@ class Reward(Configurable, ABC):
                 f"reward {self.label!r} expects designs that are strings or arrays of numbers ({error})"
             ) from error
         reasons = [self.unreadable(design) for design in different]
-        order = sorted(range(len(different)), key=lambda i: bool(reasons[i]))  # the readable ones first
-        readable = [different[i] for i in order if not reasons[i]]
-        parts = [self._attempt(readable)] if readable else []
-        parts += [Scores.all(1, Status.INVALID, reasons[i]) for i in order[len(readable) :]]
-        scores = Scores.concatenate(parts).subset(np.argsort(order)[index])
+        readable = [i for i, reason in enumerate(reasons) if not reason]
+        spelled, same = distinct([self.canonical(different[i]) for i in readable])
+        parts = [self._attempt(spelled)] if spelled else []
+        parts += [Scores.all(1, Status.INVALID, reason) for reason in reasons if reason]
+        rows = np.empty(len(different), dtype=np.int64)  # where each one's score stands among the parts
+        rows[readable] = same
+        rows[[i for i, reason in enumerate(reasons) if reason]] = np.arange(
+            len(spelled), sum(map(len, parts))
+        )
+        scores = Scores.concatenate(parts).subset(rows[index])
         return replace(scores, seconds=time.perf_counter() - start)
 
     def _attempt(self, designs: list[Design]) -> Scores:

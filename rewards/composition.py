@@ -24,8 +24,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gendesign.building import finite
-from gendesign.designs import Design
-from gendesign.errors import ConfigError, UnsupportedError
+from gendesign.designs import Design, distinct
+from gendesign.errors import ConfigError, DesignError, UnsupportedError
 from gendesign.rewards.base import Reward, Scores, Status
 
 Number = TypeVar("Number", npt.NDArray[np.float64], Tensor)
@@ -62,6 +62,20 @@ class Composition(Reward):
     def differentiable(self) -> bool:  # type: ignore[override]
         """Whether every part is."""
         return all(p.differentiable for p in self.parts)
+
+    @property
+    def version(self) -> str:
+        """The parts' versions; unknown if one of them is."""
+        versions = [p.version for p in self.parts]
+        return "; ".join(dict.fromkeys(versions)) if all(versions) else ""
+
+    def canonical(self, design: Design) -> Design:
+        """The spelling on which all parts agree, if they do."""
+        try:
+            spellings = distinct([p.canonical(design) for p in self.parts])[0]
+        except DesignError:
+            return design  # the parts will say why
+        return spellings[0] if len(spellings) == 1 else design
 
     @abstractmethod
     def combine(self, values: Sequence[Number]) -> Number:
