@@ -47,6 +47,7 @@ _HOME = {
     "Labels": "conditioning",
     "PlugIn": "steering.proposals",
     "SMC": "steering.smc",
+    "MoleculeCodec": "molecule_codec",
     "VarianceAware": "steering.proposals",
     "PosteriorMode": "steering.value",
     "PosteriorSamples": "steering.value",
@@ -57,6 +58,7 @@ _HOME = {
     "SVDD": "steering.svdd",
     "Scores": "rewards.base",
     "SequenceCodec": "codecs",
+    "Structure": "structures",
     "Status": "rewards.base",
     "Unsteered": "steering.unsteered",
     "Comparison": "comparison",
@@ -73,6 +75,7 @@ _HOME = {
     "load_diffusers": "diffusers_bridge",
     "load_reward": "rewards",
     "load_value": "steering.learned_value",
+    "read_structure": "files.structures",
     "save_diffusers": "diffusers_bridge",
     "write_report": "report",
 }
@@ -81,13 +84,13 @@ __all__ = [
     "AlphaDivergence", "Ancestral", "Backbone", "BestOfN", "Bins", "ChiSquared", "Churn", "Comparison", "Cosine",
     "DesignSet", "DNACodec", "DRAKES", "Euler", "FirstHitting", "FirstOrder", "FunctionReward", "GendesignError",
     "Genetic", "Guard", "GuardedReward",
-    "Guidance", "Heun", "KTokens", "Labels", "LearnedValue", "LogLinear", "MaskedDiffusion", "MaskedExact",
+    "Guidance", "Heun", "KTokens", "Labels", "LearnedValue", "LogLinear", "MaskedDiffusion", "MaskedExact", "MoleculeCodec",
     "PlugIn", "PoissonFlow", "PoissonFlowPipeline", "PoissonFlowScheduler", "PolicyGradient", "PosteriorMode",
     "PosteriorSamples", "ProteinCodec", "ReverseKL", "Reward", "RNACodec", "Scores", "SequenceCodec", "SMC",
-    "Status", "SVDD", "Task", "Unsteered", "VarianceAware", "compare", "design", "estimate_cost", "finetune",
+    "Status", "Structure", "SVDD", "Task", "Unsteered", "VarianceAware", "compare", "design", "estimate_cost", "finetune",
     "list_backbones",
-    "list_rewards", "load_backbone", "load_diffusers", "load_reward", "load_value", "save_diffusers",
-    "write_report",
+    "list_rewards", "load_backbone", "load_diffusers", "load_reward", "load_value", "read_structure",
+    "save_diffusers", "write_report",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -109,7 +112,9 @@ if TYPE_CHECKING:
     from gendesign.diffusion.unmasking import Ancestral, FirstHitting, KTokens
     from gendesign.divergences import AlphaDivergence, ChiSquared, ReverseKL
     from gendesign.errors import GendesignError
+    from gendesign.files.structures import read_structure
     from gendesign.loading import list_backbones, load_backbone
+    from gendesign.molecule_codec import MoleculeCodec
     from gendesign.report import write_report
     from gendesign.rewards import list_rewards, load_reward
     from gendesign.rewards.base import FunctionReward, Reward, Scores, Status
@@ -126,6 +131,7 @@ if TYPE_CHECKING:
     from gendesign.steering.token_proposals import FirstOrder, MaskedExact
     from gendesign.steering.unsteered import Unsteered
     from gendesign.steering.value import PosteriorMode, PosteriorSamples
+    from gendesign.structures import Structure
     from gendesign.training.finetuning import finetune
     from gendesign.training.guard import Guard, GuardedReward
 

@@ -1,9 +1,9 @@
 """Designs to tensors and back.
 
-A codec knows an alphabet and a length, and nothing of noise, networks or rewards. Token ids are 0..K-1 for the
+A codec knows a vocabulary and a length, and nothing of noise, networks or rewards. Token ids are 0..K-1 for the
 K tokens of the vocabulary; id K is MASK, which is not a token of any design. Designs of variable length are
 padded at the end with PAD, an ordinary token that the backbone learns to generate. Codecs of vectors and images are in
-`gendesign.array_codecs`.
+`gendesign.array_codecs`, of molecules in `gendesign.molecule_codec`.
 """
 
 import inspect
@@ -79,7 +79,121 @@ class Codec(Configurable, ABC):
         raise UnsupportedError(f"{type(self).__name__} takes no template")
 
 
-class SequenceCodec(Codec):
+class TokenCodec(Codec):
+    """Designs as rows of L tokens of a vocabulary: ids, padding, MASK and templates, once for all kinds of tokens.
+
+    A subclass says which tokens a design is made of, and which design some tokens make.
+
+    Args:
+        vocabulary: the tokens, in the order of their ids.
+        length: number of positions L.
+        variable: allow designs shorter than L, padded at the end by PAD (token id K-1).
+    """
+
+    def __init__(self, vocabulary: Sequence[str], length: int, *, variable: bool) -> None:
+        self.vocabulary = tuple(vocabulary)
+        self.length = whole("length", length)
+        self.variable = variable
+        self._index = {token: i for i, token in enumerate(self.vocabulary)}
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens K: those of the vocabulary, and PAD where the length is variable."""
+        return len(self.vocabulary) + self.variable
+
+    @property
+    def mask_id(self) -> int:
+        """The id of MASK, K."""
+        return self.vocab_size
+
+    @property
+    def pad_id(self) -> int | None:
+        """The id of PAD, or None where every design has the full length."""
+        return len(self.vocabulary) if self.variable else None
+
+    @abstractmethod
+    def split(self, design: Any) -> list[str]:
+        """The tokens of a design, at most L of them, all in the vocabulary.
+
+        Raises:
+            DesignError: a design that the codec cannot represent.
+        """
+
+    @abstractmethod
+    def join(self, tokens: list[str | None]) -> Any:
+        """The design that tokens make; it never raises.
+
+        Args:
+            tokens: None where there is PAD, `FREE` where there is MASK.
+        """
+
+    def split_template(self, template: Any) -> list[str | None]:
+        """The tokens that a template fixes, None where it is free, L of them.
+
+        Raises:
+            DesignError: it does not fit.
+            UnsupportedError: this codec has none.
+        """
+        raise UnsupportedError(f"{type(self).__name__} takes no template")
+
+    def normal(self, text: str) -> str:
+        """A design read from a file, in the one spelling that the codec knows it by; unreadable ones as they are."""
+        return text
+
+    def ids(self, design: Any) -> list[int]:
+        """Token ids of one design, PAD after the end.
+
+        Raises:
+            DesignError: a design that the codec cannot represent.
+        """
+        row = [self._index[token] for token in self.split(design)]
+        return row + [len(self.vocabulary)] * (self.length - len(row))
+
+    def encode(self, designs: Sequence[Any]) -> Int[Tensor, "B L"]:
+        """Token ids of the designs, PAD after the end.
+
+        Raises:
+            DesignError: a design that the codec cannot represent.
+        """
+        rows = [self.ids(design) for design in designs]
+        return torch.tensor(rows, dtype=torch.long).reshape(len(rows), self.length)
+
+    def decode(self, x: Int[Tensor, "B L"]) -> list[Any]:
+        tokens: list[str | None] = [*self.vocabulary, *([None] if self.variable else []), FREE]
+        return [self.join([tokens[i] for i in row]) for row in x.tolist()]
+
+    def relax(self, x: Float[Tensor, "B L V"]) -> Float[Tensor, "B L K"]:
+        """Probabilities of the K tokens; MASK's, where they come with one, is left out."""
+        return x[..., : self.vocab_size]
+
+    def reason_invalid(self, design: Any) -> str:
+        try:
+            self.split(design)
+        except DesignError as error:
+            return str(error)
+        return ""
+
+    def encode_template(self, template: Any) -> tuple[Int[Tensor, " L"], Bool[Tensor, " L"]]:
+        """Read a template, which fixes some positions.
+
+        Returns:
+            Token ids with MASK at the free positions, and which positions are fixed.
+
+        Raises:
+            DesignError: it does not fit, or leaves nothing to design.
+            UnsupportedError: this codec has none.
+        """
+        tokens = self.split_template(template)
+        ids = torch.tensor([self.mask_id if token is None else self._index[token] for token in tokens])
+        fixed = ids != self.mask_id
+        if bool(fixed.all()):
+            raise DesignError(
+                f"the template fixes every position; mark the positions to design with '{FREE}'"
+            )
+        return ids, fixed
+
+
+class SequenceCodec(TokenCodec):
     """Strings over an alphabet of single letters.
 
     Args:
@@ -91,79 +205,44 @@ class SequenceCodec(Codec):
     def __init__(self, alphabet: str, length: int, *, variable: bool = False) -> None:
         if not alphabet or len(set(alphabet)) != len(alphabet) or FREE in alphabet:
             raise ConfigError(f"alphabet must hold distinct letters other than '{FREE}', got {alphabet!r}")
+        super().__init__(alphabet, length, variable=variable)
         self.alphabet = alphabet
-        self.length = whole("length", length)
-        self.variable = variable
-        self._index = {letter: i for i, letter in enumerate(alphabet)}
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of tokens K: the letters, and PAD where the length is variable."""
-        return len(self.alphabet) + self.variable
-
-    @property
-    def mask_id(self) -> int:
-        """The id of MASK, K."""
-        return self.vocab_size
-
-    @property
-    def pad_id(self) -> int | None:
-        """The id of PAD, or None where every design has the full length."""
-        return len(self.alphabet) if self.variable else None
-
-    def encode(self, designs: Sequence[str]) -> Int[Tensor, "B L"]:
-        """Token ids of the designs, PAD after the end.
-
-        Raises:
-            DesignError: an unknown letter or a wrong length.
-        """
-        rows = [self._encode(design) for design in designs]
-        return torch.tensor(rows, dtype=torch.long).reshape(len(rows), self.length)
-
-    def _encode(self, design: str) -> list[int]:
-        reason = self.reason_invalid(design)
-        if reason:
-            raise DesignError(reason)
-        ids = [self._index[letter] for letter in design]
-        return ids + [len(self.alphabet)] * (self.length - len(ids))
-
-    def decode(self, x: Int[Tensor, "B L"]) -> list[str]:
-        """The designs of token ids; MASK, which is no part of a design, shows as '*'.
-
-        A PAD before a letter cannot be a design: it decodes to '-' there, which `is_valid` refuses.
-        """
-        letters = self.alphabet + ("-" if self.variable else "") + FREE
-        texts = ["".join([letters[i] for i in row]) for row in x.tolist()]
-        return [text.rstrip("-") for text in texts] if self.variable else texts
-
-    def relax(self, x: Float[Tensor, "B L V"]) -> Float[Tensor, "B L K"]:
-        """Probabilities of the K tokens; MASK's, where they come with one, is left out."""
-        return x[..., : self.vocab_size]
-
-    def reason_invalid(self, design: Any) -> str:
+    def split(self, design: Any) -> list[str]:
         if not isinstance(design, str):
-            return f"expected a sequence of letters, got {type(design).__name__}"
+            raise DesignError(f"expected a sequence of letters, got {type(design).__name__}")
         wrong = sorted(set(design) - self._index.keys())
         if wrong:
             shown = "".join(wrong[:5])
-            return f"expected letters {self.alphabet}, got {shown!r} in {_short(design)}"
+            raise DesignError(f"expected letters {self.alphabet}, got {shown!r} in {_short(design)}")
         if len(design) > self.length or (len(design) < self.length and not self.variable):
             wanted = f"at most {self.length}" if self.variable else f"{self.length}"
-            return f"expected a sequence of {wanted} letters, got {len(design)}: {_short(design)}"
-        return "" if design else "expected a sequence, got an empty one"
+            raise DesignError(f"expected a sequence of {wanted} letters, got {len(design)}: {_short(design)}")
+        if not design:
+            raise DesignError("expected a sequence, got an empty one")
+        return list(design)
 
-    def encode_template(self, template: Any) -> tuple[Int[Tensor, " L"], Bool[Tensor, " L"]]:
+    def join(self, tokens: list[str | None]) -> str:
+        """The string of the letters; MASK, which is no part of a design, shows as '*'.
+
+        A PAD before a letter cannot be a design: it shows as '-' there, which `is_valid` refuses.
+        """
+        text = "".join(["-" if token is None else token for token in tokens])
+        return text.rstrip("-") if self.variable else text
+
+    def normal(self, text: str) -> str:
+        """In upper case where the alphabet is."""
+        return text.upper() if self.alphabet == self.alphabet.upper() else text
+
+    def split_template(self, template: Any) -> list[str | None]:
         """Read a template: letters are fixed, '*' is free.
 
         Args:
             template: one letter a position, such as `ACGT****`. A codec of variable length takes a shorter one,
                 whose end stays free.
 
-        Returns:
-            Token ids with MASK at the free positions, and which positions are fixed.
-
         Raises:
-            DesignError: wrong length, unknown letters, or nothing left to design.
+            DesignError: wrong length, or unknown letters.
         """
         if not isinstance(template, str):
             raise DesignError(f"expected a template of letters, got {type(template).__name__}")
@@ -178,13 +257,7 @@ class SequenceCodec(Codec):
             raise DesignError(
                 f"expected letters {self.alphabet} and '{FREE}' for free positions, got {shown!r}"
             )
-        ids = torch.tensor([self._index.get(letter, self.mask_id) for letter in text])
-        fixed = ids != self.mask_id
-        if bool(fixed.all()):
-            raise DesignError(
-                f"the template fixes every position; mark the positions to design with '{FREE}'"
-            )
-        return ids, fixed
+        return [None if letter == FREE else letter for letter in text]
 
 
 def _short(text: str) -> str:

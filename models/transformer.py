@@ -33,6 +33,25 @@ def rotate(x: Float[Tensor, "B H L D"], *, base: float = 10_000.0) -> Float[Tens
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
 
+def attend(
+    query: Float[Tensor, "B H L D"],
+    key: Float[Tensor, "B H L D"],
+    value: Float[Tensor, "B H L D"],
+    attendable: Bool[Tensor, "B 1 1 L"] | None,
+) -> Float[Tensor, "B H L D"]:
+    """Scaled dot-product attention: softmax(q k^T / sqrt(D)) v over the attendable positions.
+
+    PyTorch's fused kernel, except for training in bfloat16 on a CPU, where plain products are several times faster than
+    the gradient of that kernel (22 against 147 ms at B=128, H=6, L=72, D=32 on one core).
+    """
+    if query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad:
+        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        if attendable is not None:
+            scores = scores.masked_fill(~attendable, float("-inf"))
+        return scores.softmax(-1).to(value.dtype) @ value
+    return functional.scaled_dot_product_attention(query, key, value, attn_mask=attendable)
+
+
 class TransformerBlock(nn.Module):
     """Self-attention and a perceptron, each with a residual connection."""
 
@@ -71,9 +90,7 @@ class TransformerBlock(nn.Module):
             self.qkv(h).view(batch, length, 3, self.num_heads, width // self.num_heads).permute(2, 0, 3, 1, 4)
         )
         query, key, value = heads[0], heads[1], heads[2]
-        mixed = functional.scaled_dot_product_attention(
-            rotate(query), rotate(key), value, attn_mask=attendable
-        )
+        mixed = attend(rotate(query), rotate(key), value, attendable)
         projected: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, length, width))
         return projected
 

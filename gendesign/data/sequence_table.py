@@ -6,7 +6,9 @@ wide one here.
 
 from __future__ import annotations
 
+import logging
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gendesign.codecs import SequenceCodec
+from gendesign.codecs import TokenCodec
+from gendesign.errors import DesignError
 from gendesign.files.sequences import Rows, read_rows
+
+log = logging.getLogger(__name__)
+
+NOTICE = 10.0
+"""Seconds between two notices of how far a long table is encoded."""
 
 Trim = tuple[str, str]
 _NOT_MEASURED = {"", "nan", "na", "none", "null"}
@@ -28,7 +36,7 @@ class SequenceTable:
     """Usable rows.
 
     Attributes:
-        sequences: upper-cased where the alphabet is upper case, and trimmed.
+        sequences: in the codec's own spelling (letters in upper case, canonical SMILES), and trimmed.
         targets: Float64 [rows, n], NaN where not measured.
         weights: Float64 [rows].
         columns: the cells of every column, as text.
@@ -53,7 +61,7 @@ class SequenceTable:
     def read(
         cls,
         path: Path,
-        codec: SequenceCodec,
+        codec: TokenCodec,
         *,
         sequence_column: str = "sequence",
         target_columns: Sequence[str] = (),
@@ -69,8 +77,6 @@ class SequenceTable:
         """
         rows = read_rows(path)
         sequences = rows.column(sequence_column, meant_for="sequence_column", path=path)
-        if codec.alphabet == codec.alphabet.upper():
-            sequences = [sequence.upper() for sequence in sequences]
         names = target_columns if pivot_column is None else [value_column or ""]
         values = [rows.column(name, meant_for="a target", path=path) for name in names]
         kinds = (
@@ -84,16 +90,22 @@ class SequenceTable:
 
         problems = list(rows.problems)
         kept: list[int] = []
+        ids = np.zeros((len(rows), codec.length), dtype=np.int16 if codec.vocab_size < 2**15 else np.int64)
         numbers = np.full((len(rows), len(names)), math.nan)
         row_weights = np.ones(len(rows))
+        noticed = time.monotonic()
         for row in range(len(rows)):
+            if time.monotonic() - noticed > NOTICE:
+                noticed = time.monotonic()
+                log.info("%s: %d of %d rows encoded", path, row, len(rows))
             try:
-                sequences[row] = _usable(sequences[row], codec, trim)
+                sequences[row] = _trimmed(codec.normal(sequences[row]), trim)
+                ids[row] = codec.ids(sequences[row])
                 numbers[row] = [
                     _number(column[row], name) for name, column in zip(names, values, strict=True)
                 ]
                 row_weights[row] = 1.0 if weights is None else _weight(weights[row])
-            except ValueError as error:
+            except (ValueError, DesignError) as error:
                 problems.append((rows.lines[row], str(error)))
                 continue
             if kinds is None or kinds[row] in target_columns:
@@ -103,7 +115,14 @@ class SequenceTable:
         else:
             chosen, targets = _pivot(kept, sequences, numbers[:, 0], kinds, list(target_columns))
         return cls._of(
-            rows, chosen, [sequences[row] for row in chosen], targets, row_weights[chosen], codec, problems
+            rows,
+            chosen,
+            [sequences[row] for row in chosen],
+            torch.from_numpy(ids[chosen].astype(np.int64)),
+            targets,
+            row_weights[chosen],
+            codec,
+            problems,
         )
 
     @classmethod
@@ -112,13 +131,13 @@ class SequenceTable:
         rows: Rows,
         chosen: list[int],
         sequences: list[str],
+        x: Tensor,
         targets: NDArray[np.float64],
         weights: NDArray[np.float64],
-        codec: SequenceCodec,
+        codec: TokenCodec,
         problems: list[tuple[int, str]],
     ) -> SequenceTable:
         columns = {name: [cells[row] for row in chosen] for name, cells in rows.columns.items()}
-        x = codec.encode(sequences)
         mask = torch.ones_like(x, dtype=torch.bool) if codec.pad_id is None else x != codec.pad_id
         total = len(rows) + len(rows.problems)
         return cls(sequences, targets, weights, columns, sorted(problems), total, rows.unit, x, mask)
@@ -135,20 +154,15 @@ class SequenceTable:
         }
 
 
-def _usable(sequence: str, codec: SequenceCodec, trim: Trim | None) -> str:
-    if trim is not None:
-        prefix, suffix = trim
-        if not (
-            sequence.startswith(prefix)
-            and sequence.endswith(suffix)
-            and len(sequence) >= len(prefix + suffix)
-        ):
-            raise ValueError(f"does not start with {prefix!r} and end with {suffix!r}")
-        sequence = sequence[len(prefix) : len(sequence) - len(suffix)]
-    reason = codec.reason_invalid(sequence)
-    if reason:
-        raise ValueError(reason)
-    return sequence
+def _trimmed(sequence: str, trim: Trim | None) -> str:
+    if trim is None:
+        return sequence
+    prefix, suffix = trim
+    if not (
+        sequence.startswith(prefix) and sequence.endswith(suffix) and len(sequence) >= len(prefix + suffix)
+    ):
+        raise ValueError(f"does not start with {prefix!r} and end with {suffix!r}")
+    return sequence[len(prefix) : len(sequence) - len(suffix)]
 
 
 def _number(cell: str, name: str) -> float:

@@ -1,4 +1,4 @@
-"""Sequences from a table, a FASTA file or a Parquet file, split without leaks, in batches that resume exactly.
+"""Sequences or molecules from a table or a FASTA file, split without leaks, in batches that resume exactly.
 
 Near-copies of a sequence (alleles, mutants, overlapping windows) must stay on one side of a split, so the
 split is by group where the table names groups, and by distinct sequence where it does not. A group's side
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gendesign.codecs import SequenceCodec
+from gendesign.codecs import TokenCodec
 from gendesign.data.batching import Batch
 from gendesign.data.sequence_table import SequenceTable
 from gendesign.data.splitting import SIDES, hashed_split, keep_fold, named_split, thin
@@ -34,7 +34,7 @@ class SequenceDataModule(StreamDataModule):
 
     Args:
         path: a file, or `data:NAME` for a table of `gendesign data`.
-        codec: encodes the sequences.
+        codec: encodes the sequences, or the SMILES.
         sequence_column: column of the sequences (`sequence` in FASTA files).
         target_columns: columns of numbers; empty cells are not measured. With a pivot: the values of `pivot_column`.
         pivot_column: for long tables, one measurement a row: the column that says which target was
@@ -68,7 +68,7 @@ class SequenceDataModule(StreamDataModule):
     def __init__(
         self,
         path: str,
-        codec: SequenceCodec,
+        codec: TokenCodec,
         *,
         sequence_column: str = "sequence",
         target_columns: Sequence[str] = (),

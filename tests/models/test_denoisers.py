@@ -9,7 +9,7 @@ from gendesign.building import build, describe
 from gendesign.errors import ConfigError
 from gendesign.models.base import TokenDenoiser
 from gendesign.models.dilated_conv import DilatedConvDenoiser
-from gendesign.models.transformer import TransformerDenoiser, rotate
+from gendesign.models.transformer import TransformerDenoiser, attend, rotate
 
 K = 4
 
@@ -169,3 +169,17 @@ def test_dropout_acts_in_training_only(kind: str) -> None:
     torch.testing.assert_close(network(x), network(x), atol=0, rtol=0)
     network.train()
     assert (network(x) - network(x)).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_in_bfloat16_is_attention(masked: bool) -> None:
+    noise = torch.Generator().manual_seed(0)
+    parts = [torch.randn(2, 3, 8, 4, generator=noise, requires_grad=True) for _ in range(3)]
+    attendable = torch.arange(8).view(1, 1, 1, 8) < torch.tensor([5, 8]).view(2, 1, 1, 1) if masked else None
+    exact = attend(*parts, attendable)
+    quick = attend(*[part.bfloat16() for part in parts], attendable)
+    assert quick.dtype == torch.bfloat16 and torch.allclose(quick.float(), exact, atol=0.03)
+    wanted = torch.autograd.grad(exact.square().sum(), parts)
+    found = torch.autograd.grad(quick.float().square().sum(), parts)
+    for one, other in zip(wanted, found, strict=True):
+        assert torch.allclose(one, other, atol=0.15)

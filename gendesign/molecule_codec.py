@@ -1,0 +1,177 @@
+"""Molecules to tokens and back: canonical SMILES outside, SELFIES symbols inside.
+
+Every string of SELFIES symbols is a molecule: a symbol that asks for more bonds than its atom has left gets as many as
+there are, and what follows a saturated end is not read. So a backbone that writes symbols cannot write an invalid
+molecule, which also means that validity says nothing of how well it learned.
+
+Krenn, Häse, Nigam, Friederich, Aspuru-Guzik, "Self-referencing embedded strings (SELFIES): a 100% robust molecular
+string representation" (2020, doi 10.1088/2632-2153/aba947); Lo et al., "Recent advances in the self-referencing
+embedded strings (SELFIES) library" (2023, doi 10.1039/D3DD00044C).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from threading import RLock
+from typing import Any
+
+from gendesign.chemistry import canonical, shown
+from gendesign.codecs import FREE, TokenCodec
+from gendesign.errors import ConfigError, DesignError, MissingExtraError
+
+_lock = RLock()
+
+
+class MoleculeCodec(TokenCodec):
+    """Molecules of one fragment, with stereochemistry and charges, as SELFIES symbols padded at the end.
+
+    Encoding is verified: a molecule whose symbols would not give back the same canonical SMILES is refused. Decoding
+    never raises: PAD is skipped wherever it stands; a row that still holds MASK, or nothing but PAD, is the empty
+    string, which no codec of molecules encodes.
+
+    Args:
+        vocabulary: SELFIES symbols, in the order of their token ids; `learn` finds those of a set of molecules.
+        length: most symbols of a molecule, L.
+
+    Raises:
+        ConfigError: something that is no SELFIES symbol, or twice the same.
+        MissingExtraError: SELFIES or RDKit is not installed.
+    """
+
+    def __init__(self, vocabulary: Sequence[str], length: int) -> None:
+        super().__init__(vocabulary, length, variable=True)
+        if not self.vocabulary or len(self._index) != len(self.vocabulary):
+            raise ConfigError("vocabulary must hold distinct SELFIES symbols, such as [C], [=O] and [Ring1]")
+        for symbol in self.vocabulary:
+            if not _is_symbol(symbol):
+                raise ConfigError(
+                    f"vocabulary must hold SELFIES symbols, such as [C] or [Ring1]; got {symbol!r}"
+                )
+
+    @classmethod
+    def learn(
+        cls, molecules: Iterable[str], *, length: int | None = None, at_least: int = 1
+    ) -> MoleculeCodec:
+        """The codec of a set of molecules.
+
+        Args:
+            molecules: SMILES; what is no molecule is left out.
+            length: L; None: that of the longest molecule whose symbols are all in the vocabulary.
+            at_least: molecules in which a symbol must occur.
+
+        Returns:
+            a codec with their symbols, the most frequent ones first; with each symbol come its mirror images, so that
+            a molecule is inside the vocabulary as often as its stereoisomers are.
+
+        Raises:
+            DesignError: no molecule was usable.
+        """
+        rows = []
+        for smiles in molecules:
+            try:
+                rows.append(_symbols(canonical(smiles)))
+            except DesignError:
+                continue
+        seen = Counter(symbol for row in rows for symbol in set(row))
+        vocabulary = sorted((s for s in seen if seen[s] >= at_least), key=lambda s: (-seen[s], s))
+        known = {other for symbol in vocabulary for other in _mirrored(symbol)}
+        vocabulary += sorted(known.difference(vocabulary))
+        inside = [len(row) for row in rows if known.issuperset(row)]
+        if not inside:
+            raise DesignError(f"a vocabulary is learned from molecules, but none of {len(rows)} was usable")
+        return cls(vocabulary, max(inside) if length is None else length)
+
+    def split(self, design: Any) -> list[str]:
+        name = canonical(design)
+        symbols = _symbols(name)
+        wrong = sorted(set(symbols) - self._index.keys())
+        if wrong:
+            raise DesignError(f"{', '.join(wrong[:5])} not in the codec's vocabulary: {shown(name)}")
+        if len(symbols) > self.length:
+            raise DesignError(
+                f"expected a molecule of at most {self.length} SELFIES symbols, got {len(symbols)}: {shown(name)}"
+            )
+        return list(symbols)
+
+    def join(self, tokens: list[str | None]) -> str:
+        """The canonical SMILES of the symbols; PAD is skipped, and with a MASK among them it is empty."""
+        return "" if FREE in tokens else _smiles("".join([token for token in tokens if token is not None]))
+
+    def normal(self, text: str) -> str:
+        """The canonical SMILES, where it is a molecule."""
+        try:
+            return canonical(text)
+        except DesignError:
+            return text
+
+
+@contextmanager
+def _selfies() -> Iterator[Any]:
+    """The package, under its default valence rules whatever the program that uses it has set."""
+    try:
+        import selfies
+    except ImportError as error:
+        raise MissingExtraError("selfies", "molecules") from error
+    with _lock:
+        found, usual = selfies.get_semantic_constraints(), selfies.get_preset_constraints("default")
+        if found == usual:
+            yield selfies
+            return
+        selfies.set_semantic_constraints(usual)
+        try:
+            yield selfies
+        finally:
+            selfies.set_semantic_constraints(found)
+
+
+def _is_symbol(symbol: str) -> bool:
+    with _selfies() as selfies:
+        try:
+            ok = list(selfies.split_selfies(symbol)) == [symbol] and symbol not in (".", "[nop]")
+            selfies.decoder("[C]" + symbol + "[C]")
+        except (ValueError, selfies.DecoderError):
+            return False
+    return ok
+
+
+def _mirrored(symbol: str) -> set[str]:
+    """A symbol, and those with the other direction of its bond (/) or turn of its neighbours (@ and @@)."""
+    turns = {symbol}
+    if "@" in symbol:
+        turns = {symbol.replace("@@", "@"), symbol.replace("@@", "@").replace("@", "@@")}
+    marks = str.maketrans("/\\", "\\/")
+    return turns | {turned.translate(marks) for turned in turns}
+
+
+@lru_cache(maxsize=65_536)
+def _symbols(name: str) -> tuple[str, ...]:
+    """The SELFIES symbols of a canonical SMILES, from which it can be read back."""
+    with _selfies() as selfies:
+        try:
+            text = selfies.encoder(name)
+        except selfies.EncoderError as error:
+            raise DesignError(
+                f"SELFIES cannot express the bonds or atoms of the molecule: {shown(name)}"
+            ) from error
+        symbols = tuple(selfies.split_selfies(text))
+    back = _smiles(text)
+    if back != name:
+        raise DesignError(f"SELFIES change the molecule {shown(name)} to {shown(back)}")
+    return symbols
+
+
+@lru_cache(maxsize=65_536)
+def _smiles(symbols: str) -> str:
+    """The canonical SMILES of SELFIES symbols; empty where there is no molecule."""
+    with _selfies() as selfies:
+        try:
+            text = selfies.decoder(symbols)
+        except selfies.DecoderError:
+            return ""
+    try:
+        return canonical(text)
+    except DesignError:
+        return ""
