@@ -27,7 +27,8 @@ from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.diffusion.process import Prediction, Process
 from gendesign.diffusion.solvers import Solver, flow_step
 from gendesign.errors import ConfigError, UnsupportedError
-from gendesign.metrics.reference import Reference
+from gendesign.metrics.molecule_reference import MoleculeReference
+from gendesign.metrics.reference import Reference, load_reference
 from gendesign.models.base import Denoiser
 from gendesign.models.conditioned import Conditioned
 from gendesign.optimisation import adamw_with_cosine
@@ -94,7 +95,7 @@ class Backbone(Configurable, LightningModule):
         self.folder: Path | None = None
         self.provenance: dict[str, Any] = {}
         self._sums: Tensor | None = None
-        self._reference: Reference | None = None
+        self._reference: Reference | MoleculeReference | None = None
 
     # Use ---------------------------------------------------------------------------------------------------------
 
@@ -229,11 +230,11 @@ class Backbone(Configurable, LightningModule):
         return nats + self.codec.log_volume
 
     @property
-    def reference(self) -> Reference | None:
+    def reference(self) -> Reference | MoleculeReference | None:
         """What reports compare designs with, where the backbone's folder has it."""
         path = None if self.folder is None else self.folder / "reference.safetensors"
         if self._reference is None and path is not None and path.is_file():
-            self._reference = Reference.load(path)
+            self._reference = load_reference(path)
         return self._reference
 
     # Training ----------------------------------------------------------------------------------------------------

@@ -7,8 +7,6 @@ sequences; a few facts of the natural set. It holds no sequence.
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +14,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gendesign.errors import CheckpointError, DesignError, OutputError
+from gendesign.errors import CheckpointError, DesignError
 from gendesign.metrics.distances import nearest_distance
 from gendesign.metrics.kmers import Floats, copied_fraction, encode_letters, longest_copied
+from gendesign.metrics.molecule_reference import KIND as MOLECULES
+from gendesign.metrics.molecule_reference import MoleculeReference
+from gendesign.metrics.reference_file import (
+    AGAIN,
+    check_kind,
+    read_reference,
+    rising_quantiles,
+    write_reference,
+)
+from gendesign.metrics.reference_file import (
+    PERCENTILES as PERCENTILES,
+)
 
 _FORMAT, _VERSION = "gendesign-reference", "2"
-PERCENTILES = np.arange(101.0)
-"""The percentiles at which quantiles are kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +99,6 @@ class Reference:
         Raises:
             OutputError: the file cannot be written.
         """
-        from safetensors.numpy import save
-
         tensors: dict[str, NDArray] = {
             "hashes": np.ascontiguousarray(self.hashes, dtype=np.uint32),
             "expected_sizes": self.expected_sizes.astype(np.float64),
@@ -107,7 +113,7 @@ class Reference:
         }
         if self.naturalness is not None:
             tensors["naturalness"] = self.naturalness.astype(np.float64)
-        metadata = {
+        head = {
             "format": _FORMAT,
             "version": _VERSION,
             "alphabet": self.alphabet,
@@ -116,17 +122,7 @@ class Reference:
             "notes": json.dumps(dict(self.notes)),
             "word": str(self.word),
         }
-        path, temporary = Path(path), None
-        try:
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-                temporary = Path(file.name)
-                file.write(save(tensors, metadata=metadata))
-            temporary.chmod(0o644)
-            os.replace(temporary, path)
-        except OSError as error:
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
-            raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+        write_reference(path, tensors, head)
 
     @classmethod
     def load(cls, path: str | Path) -> "Reference":
@@ -135,27 +131,22 @@ class Reference:
         Raises:
             CheckpointError: the file is missing, damaged or of another kind; the message says which.
         """
-        from safetensors import SafetensorError, safe_open
-
-        path = Path(path)
-        again = "fetch the backbone again, or rebuild the file with benchmarks/build_reference.py"
-        if not path.is_file():
-            raise CheckpointError(f"expected a reference file at {path}, but there is none: {again}")
-        try:
-            with safe_open(path, framework="numpy") as file:
-                head = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise CheckpointError(f"{path} is damaged ({error}): {again}") from error
-        if head.get("format") != _FORMAT or head.get("version") != _VERSION:
-            came = f"{head.get('format')!r} version {head.get('version')!r}"
-            raise CheckpointError(
-                f"expected {_FORMAT!r} version {_VERSION} in {path}, but came {came}: {again}"
-            )
+        head, tensors = read_reference(path)
+        check_kind(path, head, kind=_FORMAT, version=_VERSION)
         try:
             return cls(**_fields(head, tensors))
         except (KeyError, ValueError, TypeError, AttributeError, DesignError) as error:
-            raise CheckpointError(f"{path} is damaged ({type(error).__name__}: {error}): {again}") from error
+            raise CheckpointError(f"{path} is damaged ({type(error).__name__}: {error}): {AGAIN}") from error
+
+
+def load_reference(path: str | Path) -> "Reference | MoleculeReference":
+    """The reference in a file, of sequences or of molecules.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or of another kind; the message says which.
+    """
+    head, _ = read_reference(path)
+    return MoleculeReference.load(path) if head.get("format") == MOLECULES else Reference.load(path)
 
 
 def _fields(head: dict[str, str], tensors: dict[str, NDArray]) -> dict:
@@ -187,9 +178,7 @@ def _fields(head: dict[str, str], tensors: dict[str, NDArray]) -> dict:
     for length, values in [*spectra.items(), *top.items()]:
         if values.shape != (len(alphabet) ** length,):
             raise ValueError(f"a spectrum of {length}-letter words with {values.size} values")
-    for values in [*rewards.values(), *([] if naturalness is None else [naturalness])]:
-        if values.shape != PERCENTILES.shape or not np.all(np.diff(values) >= 0):
-            raise ValueError("quantiles that do not rise")
+    rising_quantiles(rewards | ({} if naturalness is None else {"naturalness": naturalness}))
     return {
         "alphabet": alphabet,
         "hashes": hashes,
