@@ -181,8 +181,9 @@ def properties(molecules: Sequence[str]) -> dict[str, Floats]:
     found = {name: np.full(len(molecules), np.nan) for name in PROPERTIES}
     for row, smiles in enumerate(molecules):
         mol = _molecule(smiles)
-        for name, measure in PROPERTIES.items() if mol is not None else ():
-            found[name][row] = measure(mol)
+        if mol is not None:
+            for name, measure in PROPERTIES.items():
+                found[name][row] = measure(mol)
     return found
 
 
