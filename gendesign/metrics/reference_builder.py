@@ -1,4 +1,4 @@
-"""Measure natural sequences once, for all reports to come."""
+"""Measure natural sequences, or molecules, once, for all reports to come."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,9 @@ import numpy as np
 from gendesign.errors import DesignError
 from gendesign.metrics.distances import gc_content, longest_run, mean_pairwise_distance
 from gendesign.metrics.kmers import Floats, hash_kmers, kmer_spectrum, spectrum_correlation
+from gendesign.metrics.molecule_reference import MoleculeReference, hash_molecules, properties, ring_sizes
 from gendesign.metrics.reference import PERCENTILES, Reference
+from gendesign.metrics.similarity import molecule_distance
 
 DRAWS = 32  # random sets of natural sequences that an expected correlation is averaged over
 COMPARED = 1024  # natural sequences of one length whose pairs are compared
@@ -154,3 +156,51 @@ def _facts(natural: Sequence[str], alphabet: str) -> dict[str, float]:
         content = gc_content(natural)
         facts["gc"] = float(content[np.isfinite(content)].mean())
     return {name: value for name, value in facts.items() if np.isfinite(value)}
+
+
+def build_molecule_reference(
+    training: Sequence[str],
+    unseen: Sequence[str],
+    *,
+    reward_scores: Mapping[str, Floats] | None = None,
+    naturalness: Floats | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> MoleculeReference:
+    """Build the reference of a backbone of molecules.
+
+    Args:
+        training: the molecules that the backbone is trained on, as canonical SMILES.
+        unseen: molecules of the same kind, which stand for nature in every figure.
+        reward_scores: reward name -> values over natural molecules (any set), for quantiles; NaN are left out.
+        naturalness: log-likelihood bound of unseen molecules, in nats a token.
+        notes: sentences that say what was measured over what.
+
+    Returns:
+        the reference. It holds figures and hashes, none of the molecules.
+
+    Raises:
+        DesignError: no training molecule, or no unseen one.
+        MissingExtraError: RDKit is not installed.
+    """
+    if not len(training) or not len(unseen):
+        raise DesignError(
+            "a reference needs training molecules and unseen ones, but came "
+            f"{len(training)} and {len(unseen)}"
+        )
+    rows = np.random.default_rng(0).permutation(len(unseen))[:COMPARED]
+    distances = molecule_distance([unseen[row] for row in rows])[np.triu_indices(len(rows), 1)]
+    facts = {"num": float(len(unseen)), "mean_distance": float(np.mean(distances[np.isfinite(distances)]))}
+    return MoleculeReference(
+        np.unique(hash_molecules(training)),
+        quantiles=_quantiles(properties(unseen)),
+        ring_sizes=ring_sizes(unseen),
+        natural_facts={name: value for name, value in facts.items() if np.isfinite(value)},
+        reward_quantiles=_quantiles(reward_scores or {}),
+        naturalness=None if naturalness is None else _quantiles({"": naturalness}).get(""),
+        notes=dict(notes or {}),
+    )
+
+
+def _quantiles(values: Mapping[str, Floats]) -> dict[str, Floats]:
+    known = {name: some[np.isfinite(some)] for name, some in values.items()}
+    return {name: np.percentile(some, PERCENTILES) for name, some in known.items() if len(some)}

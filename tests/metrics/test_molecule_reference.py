@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from gendesign.errors import CheckpointError, OutputError
+from gendesign.errors import CheckpointError, DesignError, OutputError
 from gendesign.metrics.molecule_reference import (
     PROPERTIES,
     MoleculeReference,
@@ -15,6 +15,7 @@ from gendesign.metrics.molecule_reference import (
     ring_sizes,
 )
 from gendesign.metrics.reference import Reference, load_reference
+from gendesign.metrics.reference_builder import build_molecule_reference
 
 pytest.importorskip("rdkit")
 
@@ -123,3 +124,16 @@ def test_damaged_files_are_refused(reference: MoleculeReference, tmp_path: Path,
 def test_a_folder_that_is_not_there(reference: MoleculeReference, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot write"):
         reference.save(tmp_path / "nowhere" / "reference.safetensors")
+
+
+def test_built_from_what_was_seen_and_what_was_not() -> None:
+    scores = {"qed": np.array([0.1, np.nan, 0.5]), "none": np.full(3, np.nan)}
+    built = build_molecule_reference(
+        NATURAL, ["CCN", "c1ccncc1"], reward_scores=scores, naturalness=np.zeros(2)
+    )
+    assert built.novelty(["OCC", "CCN"])["novel"].tolist() == [0, 1]
+    assert built.quantiles["heavy atoms"][[0, 100]].tolist() == [3, 6] and built.ring_sizes == {6: 1.0}
+    assert list(built.reward_quantiles) == ["qed"] and built.reward_quantiles["qed"][50] == pytest.approx(0.3)
+    assert built.natural_facts["num"] == 2 and 0 < built.natural_facts["mean_distance"] <= 1
+    with pytest.raises(DesignError, match="5 and 0"):
+        build_molecule_reference(NATURAL, [])
