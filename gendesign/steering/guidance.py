@@ -84,9 +84,12 @@ class Guidance(Steering):
 
     def bound(self, num: int, plan: Plan) -> Cost:
         """One evaluation a step, and what the solver adds; what the proposal scores."""
-        scored = 2 if self.proposal is None else self.proposal.rewards_per_step
-        rows = num * plan.steps * (1 if self.solver is None else self.solver.rows_per_step)
-        return Cost(network_rows=rows, reward_calls=rows * scored)
+        rule = VarianceAware() if self.proposal is None else self.proposal
+        each = 1 if self.solver is None else self.solver.rows_per_step
+        looks = [num * each] * plan.steps + [0]
+        # particles never branch: where values do not depend on the time, no state is looked at twice
+        scored = rule.bound(plan, looks, revisits=self.value.time_conditioned)
+        return Cost(network_rows=sum(looks)) + scored
 
     def pilot(
         self, backbone: Backbone, reward: Reward, plan: Plan, *, generator: Generator

@@ -41,8 +41,6 @@ class LearnedValue(StateValue):
         TrustError: its config names code that is not trusted.
     """
 
-    rewards_per_state = 0
-
     def __init__(
         self, folder: str | Path, *, device: torch.device | str = "cpu", trust: Sequence[str] = ()
     ) -> None:

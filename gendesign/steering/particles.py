@@ -20,7 +20,8 @@ class Cost:
 
     Attributes:
         network_rows: denoiser evaluations, one a row (NFE summed over designs).
-        reward_calls: designs scored.
+        reward_calls: designs scored, relaxed ones included.
+        value_rows: noisy states that a value was read of, one a row: evaluations of a learned value's network.
         lookahead_failures: look-aheads whose status was not OK; they inherited their parent's value.
         seconds: wall time.
     """
@@ -29,6 +30,7 @@ class Cost:
     reward_calls: int = 0
     lookahead_failures: int = 0
     seconds: float = 0.0
+    value_rows: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -36,7 +38,12 @@ class Cost:
             self.reward_calls + other.reward_calls,
             self.lookahead_failures + other.lookahead_failures,
             self.seconds + other.seconds,
+            self.value_rows + other.value_rows,
         )
+
+    def __str__(self) -> str:
+        read = f", {self.value_rows:,} value evaluations" if self.value_rows else ""
+        return f"{self.network_rows:,} network evaluations, {self.reward_calls:,} reward calls{read}"
 
 
 @dataclass(frozen=True)
@@ -49,12 +56,18 @@ class Plan:
         template: an encoded design with MASK, or NaN, where it is free; one a design where it has two dimensions (if
             there are more designs, they take them in turn); or None.
         max_rows: network rows a call, which bounds memory.
+        num_free: the most positions that a design has to fill; None: all of them.
+        reveals: positions that every step but the last reveals; 0 where chance says how many.
+        tokens: letters K that a position may take; 0 where positions hold numbers.
     """
 
     times: Float[Tensor, " E"]
     length: int
     template: Tensor | None = None
     max_rows: int = 1024
+    num_free: int | None = None
+    reveals: int = 0
+    tokens: int = 0
 
     @property
     def steps(self) -> int:
@@ -94,8 +107,16 @@ def make_plan(
         ids, fixed = backbone.codec.encode_template(template)
         free = int((~fixed).sum())
     process = backbone.process
-    steps = process.num_steps(steps, free if num_free is None else num_free)
-    return Plan(process.times(steps), length, ids, max_rows)
+    free = free if num_free is None else num_free
+    return Plan(
+        process.times(process.num_steps(steps, free)),
+        length,
+        ids,
+        max_rows,
+        num_free=free,
+        reveals=getattr(getattr(process, "unmasking", None), "k", 0),
+        tokens=getattr(process, "vocab_size", 0),
+    )
 
 
 @dataclass(frozen=True)

@@ -66,4 +66,9 @@ def competing_values(
 def pilot_cost(value: Value, plan: Plan, *, candidates: int = CANDIDATES) -> Cost:
     """The most that `competing_values` can spend."""
     looks = PARTICLES * candidates * LOOKS
-    return Cost(network_rows=PARTICLES * plan.steps + looks, reward_calls=looks * value.rewards_per_state)
+    return Cost(
+        network_rows=PARTICLES * plan.steps + looks,
+        # states of the last look may be clean: they are scored whatever the value
+        reward_calls=looks * max(1, value.rewards_per_state),
+        value_rows=looks * value.reads_per_state,
+    )

@@ -18,6 +18,7 @@ not (x_hat_0 - x)/sigma^2. Particle weights undo the bias.
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,7 @@ from gendesign.diffusion.student_transition import MeanPrediction, StudentTransi
 from gendesign.errors import UnsupportedError
 from gendesign.rewards.base import Reward
 from gendesign.steering.needs import Needs
+from gendesign.steering.particles import Cost, Plan
 from gendesign.steering.value import Value
 
 
@@ -58,10 +60,12 @@ class Guided:
     Attributes:
         reward_calls: designs, or relaxed designs, scored for the proposal.
         failures: rows whose gradient was not finite; they are not guided.
+        value_rows: noisy states that a value was read of.
     """
 
     reward_calls: int = 0
     failures: int = 0
+    value_rows: int = 0
 
 
 class Proposal(Configurable, ABC):
@@ -71,7 +75,7 @@ class Proposal(Configurable, ABC):
     alternative: str = "Base"
     """The nearest proposal without those needs."""
     rewards_per_step: int = 0
-    """Designs scored a particle and step, at most."""
+    """Designs, or relaxed designs, scored for each state that is looked at."""
 
     def predict(
         self, target: Target, x: Tensor, t: Float[Tensor, " B"], *, template: Tensor | None = None
@@ -92,6 +96,18 @@ class Proposal(Configurable, ABC):
         """The law q to draw x_s from, and p(x_s | x_t); the same object where the step is not guided."""
         p = target.backbone.process.transition(prediction, x, t, s)
         return p, p
+
+    def bound(self, plan: Plan, states: Sequence[int], *, revisits: bool) -> Cost:
+        """The most that its looks spend.
+
+        Args:
+            plan: of the run.
+            states: how many states are looked at at the start, and after each step; the last, which are clean, cost
+                nothing.
+            revisits: whether one design's states may stand at the same positions masked more than once: particles that
+                are drawn anew from others, candidates, values that depend on the time.
+        """
+        return Cost(reward_calls=sum(states[:-1]) * self.rewards_per_step)
 
 
 class Base(Proposal):

@@ -10,7 +10,7 @@ its value, and the prediction of a chosen candidate is carried into the next ste
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -158,7 +158,8 @@ class Sampler:
     ) -> _Seen:
         """Predict and value states, each distinct one once; what is known of the parents costs nothing."""
         denoiser = self.backbone.denoiser
-        in_time = denoiser.time_conditioned or (self.value is not None and self.value.time_conditioned)
+        read = self.target.value  # by the step or by its proposal
+        in_time = denoiser.time_conditioned or (read is not None and read.time_conditioned)
         source, fresh = match(x, t, known, in_time=in_time)
         with torch.no_grad():
             asked = [
@@ -170,16 +171,16 @@ class Sampler:
             torch.full_like(t[fresh], torch.nan, dtype=torch.float64),
             torch.ones_like(t[fresh], dtype=torch.bool),
         )
-        calls = 0
+        calls = rows = 0
         if self.value is not None and self.reward is not None and len(fresh):
             codec = self.backbone.codec
             found = self.value(
                 self.reward, codec, x[fresh], t[fresh], new, alpha=self.alpha, generator=generator
             )
-            value, ok, calls = found.values, found.ok, found.reward_calls
-        cost = Cost(new.rows, calls, int((~ok).sum()))
+            value, ok, calls, rows = found.values, found.ok, found.reward_calls, found.rows
+        cost = Cost(new.rows, calls, int((~ok).sum()), value_rows=rows)
         if isinstance(new, Guided):
-            cost = cost + Cost(reward_calls=new.reward_calls, lookahead_failures=new.failures)
+            cost = cost + Cost(0, new.reward_calls, new.failures, value_rows=new.value_rows)
         if known is not None:
             new = known.prediction.append(new)
             value, ok = torch.cat([known.value, value]), torch.cat([known.ok, ok])
@@ -288,10 +289,26 @@ def alpha_of(alpha: float | Literal["auto"], value: Value) -> float | Literal["a
     return value.alpha
 
 
-def most_scored(value: Value, proposal: Proposal, noisy: int, clean: int) -> int:
-    """The most designs scored to value so many states, and for their proposals; clean ones are always scored."""
-    looked = noisy * value.rewards_per_state + clean * max(1, value.rewards_per_state)
-    return looked + (noisy + clean) * proposal.rewards_per_step
+def most_spent(
+    value: Value, proposal: Proposal, plan: Plan, states: Sequence[int], *, revisits: bool = True
+) -> Cost:
+    """The most that looking at states spends: their predictions, values and proposals.
+
+    Args:
+        value: of the states.
+        proposal: of the steps from them.
+        plan: of the run.
+        states: how many are looked at at the start, and after each step. Clean ones, which the last are, are scored
+            whatever the value, but the network is not asked.
+        revisits: see `Proposal.bound`.
+    """
+    noisy, clean = sum(states[:-1]), states[-1]
+    once = max(1, value.rewards_per_state)
+    # where chance says how many positions a step reveals, states may be clean before the end
+    early = plan.tokens > 0 and plan.reveals == 0
+    looked = noisy * (once if early else value.rewards_per_state) + clean * once
+    own = Cost(noisy, looked, value_rows=noisy * value.reads_per_state)
+    return own + proposal.bound(plan, states, revisits=revisits)
 
 
 def run_sampler(

@@ -31,7 +31,7 @@ from gendesign.steering.particles import Cost, Particles, Plan
 from gendesign.steering.pilot import competing_values, pilot_cost
 from gendesign.steering.proposals import Base, Proposal, log_ratio
 from gendesign.steering.resampling import choose, effective_sample_size, resample
-from gendesign.steering.sampler import Sampler, Steering, alpha_of, most_scored, temperature
+from gendesign.steering.sampler import Sampler, Steering, alpha_of, most_spent, temperature
 from gendesign.steering.value import PosteriorMode, Value
 
 
@@ -103,9 +103,7 @@ class SMC(Steering):
 
     def bound(self, num: int, plan: Plan) -> Cost:
         """One evaluation a step and particle; a reward for each look-ahead, and what the proposal scores."""
-        noisy, clean = num * self.particles * plan.steps, num * self.particles
-        # the last states are clean: they are scored whatever the value, but the network is not asked
-        return Cost(network_rows=noisy, reward_calls=most_scored(self.value, self.proposal, noisy, clean))
+        return most_spent(self.value, self.proposal, plan, [num * self.particles] * (1 + plan.steps))
 
     def pilot(
         self, backbone: Backbone, reward: Reward, plan: Plan, *, generator: Generator

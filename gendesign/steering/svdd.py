@@ -27,7 +27,7 @@ from gendesign.steering.particles import Cost, Particles, Plan
 from gendesign.steering.pilot import competing_values, pilot_cost
 from gendesign.steering.proposals import Base, Proposal, log_ratio
 from gendesign.steering.resampling import choose, selection_kl
-from gendesign.steering.sampler import Sampler, Steering, alpha_of, most_scored, temperature
+from gendesign.steering.sampler import Sampler, Steering, alpha_of, most_spent, temperature
 from gendesign.steering.value import PosteriorMode, Value
 
 
@@ -74,9 +74,7 @@ class SVDD(Steering):
 
     def bound(self, num: int, plan: Plan) -> Cost:
         """M evaluations a step and one to begin with; a reward for each look-ahead."""
-        noisy, clean = num * (self.candidates * (plan.steps - 1) + 1), num * self.candidates
-        # the last candidates are clean: they are scored whatever the value, but the network is not asked
-        return Cost(network_rows=noisy, reward_calls=most_scored(self.value, self.proposal, noisy, clean))
+        return most_spent(self.value, self.proposal, plan, [num] + [num * self.candidates] * plan.steps)
 
     def pilot(
         self, backbone: Backbone, reward: Reward, plan: Plan, *, generator: Generator

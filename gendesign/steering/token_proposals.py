@@ -17,6 +17,7 @@ Nisonoff et al. 2024, Unlocking Guidance for Discrete State-Space Diffusion and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ from gendesign.diffusion.process import Prediction, Transition
 from gendesign.diffusion.twisted import twist
 from gendesign.errors import UnsupportedError
 from gendesign.steering.needs import Needs
+from gendesign.steering.particles import Cost, Plan
 from gendesign.steering.proposals import Guided, Proposal, Target, relaxed_value
 from gendesign.steering.value import StateValue
 
@@ -44,11 +46,13 @@ class GuidedTokens(TokenPrediction, Guided):
         change: Delta, in the reward's unit; 0 at known positions.
         reward_calls: see `Guided`.
         failures: see `Guided`.
+        value_rows: see `Guided`.
     """
 
     change: Float[Tensor, "B L K"] = None  # type: ignore[assignment]
     reward_calls: int = 0
     failures: int = 0
+    value_rows: int = 0
 
     def __getitem__(self, index: Tensor) -> GuidedTokens:
         return GuidedTokens(self.log_probs[index], change=self.change[index])
@@ -61,6 +65,7 @@ class GuidedTokens(TokenPrediction, Guided):
             torch.cat([self.change, other.change]),
             self.reward_calls + other.reward_calls,
             self.failures + other.failures,
+            self.value_rows + other.value_rows,
         )
 
 
@@ -96,7 +101,10 @@ class MaskedExact(TokenGuidance):
         row, place = (x == tokens).nonzero(as_tuple=True)
         change = torch.zeros_like(prediction.log_probs)
         calls = failures = 0
-        own = value.value(target.reward, codec, x, t, alpha=target.alpha)
+        noisy = (x == tokens).any(-1)
+        values = torch.full_like(t, torch.nan, dtype=torch.float64)
+        own = value.value(target.reward, codec, x[noisy], t[noisy], alpha=target.alpha)
+        values[noisy], rows = own.values, own.rows
         for part in torch.arange(len(row), device=x.device).split(max(1, ROWS // tokens)):
             near = x[row[part]].repeat_interleave(tokens, 0)
             revealed = torch.arange(tokens, device=x.device).repeat(len(part))
@@ -104,11 +112,26 @@ class MaskedExact(TokenGuidance):
             time = t[row[part]].repeat_interleave(tokens)
             found = value.value(target.reward, codec, near, time, alpha=target.alpha)
             # a neighbour that cannot be valued inherits, which is no tilt
-            parent = own.values[row[part]].repeat_interleave(tokens)
+            parent = values[row[part]].repeat_interleave(tokens)
             delta = torch.where(found.ok, found.values - parent, 0.0)
             change[row[part], place[part]] = delta.view(-1, tokens)
             calls, failures = calls + found.reward_calls, failures + int((~found.ok).sum())
-        return GuidedTokens(prediction.log_probs, prediction.rows, change, calls, failures)
+            rows += found.rows
+        return GuidedTokens(prediction.log_probs, prediction.rows, change, calls, failures, rows)
+
+    def bound(self, plan: Plan, states: Sequence[int], *, revisits: bool) -> Cost:
+        """A state's own value and those of all its neighbours, which are designs where one position is masked."""
+        free = plan.length if plan.num_free is None else plan.num_free
+        ahead = range(plan.steps, -1, -1)  # steps still to come at each look
+        if plan.reveals:
+            masked = [min(free, plan.reveals * left) for left in ahead]
+            last = states[-2]  # before the last step one position may be masked, and before no other
+        elif revisits:
+            masked, last = [free] * plan.steps + [0], sum(states[:-1])
+        else:  # a state is looked at again only with fewer positions masked
+            masked, last = [max(0, free - look) for look in range(plan.steps)] + [0], max(states[:-1])
+        near = [num * count * plan.tokens for num, count in zip(states, masked, strict=True)]
+        return Cost(reward_calls=last * plan.tokens, value_rows=sum(states[:-1]) + sum(near))
 
 
 class FirstOrder(TokenGuidance):
@@ -123,12 +146,13 @@ class FirstOrder(TokenGuidance):
         prediction = target.backbone.predict(x, t, template=template)
         assert isinstance(prediction, TokenPrediction)
         masked = x == prediction.log_probs.shape[-1]
-        if not bool(masked.any()):  # nothing is left to guide
-            return GuidedTokens(prediction.log_probs, prediction.rows, torch.zeros_like(prediction.log_probs))
+        change, left = torch.zeros_like(prediction.log_probs), masked.any(-1)
+        if not bool(left.any()):  # nothing is left to guide
+            return GuidedTokens(prediction.log_probs, prediction.rows, change)
         with torch.enable_grad():
-            p = prediction.log_probs.exp().requires_grad_()
+            p = prediction.log_probs[left].exp().requires_grad_()
             (gradient,) = torch.autograd.grad(relaxed_value(target, p).sum(), p)
-        change = gradient - (p.detach() * gradient).sum(-1, keepdim=True)
-        fine = change.isfinite().flatten(1).all(-1)
-        change = torch.where(masked[..., None] & fine[:, None, None], change, 0.0)
-        return GuidedTokens(prediction.log_probs, prediction.rows, change, len(x), int((~fine).sum()))
+        found = gradient - (p.detach() * gradient).sum(-1, keepdim=True)
+        fine = found.isfinite().flatten(1).all(-1)
+        change[left] = torch.where(masked[left][..., None] & fine[:, None, None], found, 0.0)
+        return GuidedTokens(prediction.log_probs, prediction.rows, change, len(p), int((~fine).sum()))

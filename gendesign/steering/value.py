@@ -32,11 +32,13 @@ class Valued:
         values: in the reward's unit; NaN where not ok.
         ok: whether the reward could score what the state leads to.
         reward_calls: designs scored.
+        rows: noisy states that were read, where the value is one that reads states.
     """
 
     values: Float[Tensor, " B"]
     ok: Bool[Tensor, " B"]
     reward_calls: int
+    rows: int = 0
 
 
 class Value(Configurable, ABC):
@@ -50,6 +52,9 @@ class Value(Configurable, ABC):
 
     rewards_per_state: int = 1
     """The most designs that are scored to value a state."""
+
+    reads_per_state: int = 0
+    """How often a noisy state is read to value it."""
 
     @abstractmethod
     def __call__(
@@ -137,6 +142,9 @@ class StateValue(Value):
     Where nothing is left to denoise it is the reward, like every value.
     """
 
+    rewards_per_state = 0
+    reads_per_state = 1
+
     @abstractmethod
     def read(self, codec: Codec, x: Tensor, t: Float[Tensor, " B"], *, alpha: float) -> Float[Tensor, " B"]:
         """Values of noisy states, in the reward's unit.
@@ -161,7 +169,7 @@ class StateValue(Value):
             scored, fine, calls = score_distinct(reward, codec.decode(x[clean]))
             values[clean] = torch.from_numpy(scored).to(values)
             ok[clean] = torch.from_numpy(fine).to(ok.device)
-        return Valued(values, ok, calls)
+        return Valued(values, ok, calls, int((~clean).sum()))
 
     def __call__(
         self,
