@@ -90,7 +90,7 @@ def canonical(smiles: Any) -> str:
 
 @lru_cache(maxsize=65_536)
 def _canonical(smiles: str) -> str:
-    return write(parse(smiles))
+    return write(molecule(smiles))
 
 
 @lru_cache(maxsize=4096)

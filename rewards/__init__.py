@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         SyntheticAccessibility,
     )
     from gendesign.rewards.motifs import MaxMotifScore, MotifCount
+    from gendesign.rewards.pooled import Pooled, TimedReward
     from gendesign.rewards.predicted import PredictedReward
     from gendesign.rewards.predictors import Predictor, load_predictor
     from gendesign.rewards.protein import (
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
     from gendesign.rewards.similarity import Similarity
     from gendesign.rewards.synthesis import SynthesisProblems
     from gendesign.rewards.table import TableReward
-    from gendesign.rewards.workers import TimedReward
 
 _HOME = {
     "PredictedActivity": "activity",
@@ -109,6 +109,7 @@ _HOME = {
     "Similarity": "similarity",
     "MaxMotifScore": "motifs",
     "MotifCount": "motifs",
+    "Pooled": "pooled",
     "PredictedReward": "predicted",
     "Predictor": "predictors",
     "load_predictor": "predictors",
@@ -127,7 +128,7 @@ _HOME = {
     "Mutations": "relatives",
     "SynthesisProblems": "synthesis",
     "TableReward": "table",
-    "TimedReward": "workers",
+    "TimedReward": "pooled",
 }
 
 __all__ = [
@@ -168,6 +169,7 @@ __all__ = [
     "PAINS",
     "PenalisedLogP",
     "PredictedActivity",
+    "Pooled",
     "PredictedReward",
     "Predictor",
     "Product",

@@ -1,13 +1,14 @@
-"""Timed rewards: scoring in worker processes that can be killed.
+"""Worker processes that score designs and can be killed.
 
-A call into a simulator, a docking program or a user's function may hang, or take the whole process with it. A
-thread cannot be stopped; a process can. Each worker holds one design at a time, so a design that hangs past
-its timeout becomes TIMED_OUT and one that kills its worker FAILED: that design and no other. The worker is
-replaced.
+A call into a simulator, a docking program or a user's function may hang, or take the whole process with it. A thread
+cannot be stopped; a process can. Each worker holds a copy of the reward and one question at a time. A worker that does
+not answer in time is killed, and one that dies is noticed at once; either is replaced, and the question comes back
+as `Lost`.
 """
 
 from __future__ import annotations
 
+import math
 import multiprocessing as mp
 import os
 import pickle
@@ -15,14 +16,11 @@ import signal
 import threading
 import time
 import weakref
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from types import TracebackType
 from typing import Any
 
-from gendesign.building import finite, whole
 from gendesign.designs import Design
 from gendesign.errors import GendesignError, RewardError
 from gendesign.rewards.base import Reward, Scores, Status
@@ -31,43 +29,48 @@ STARTUP_S = 120.0
 """A worker that has not loaded its reward after this many seconds will never do so."""
 
 
+@dataclass(frozen=True)
+class Lost:
+    """No answer: why, as the status and message of a design that would be alone to blame."""
+
+    status: Status
+    message: str
+
+
 @dataclass
-class _Worker:
-    """A worker process, the pipe to it, and what it is busy with."""
+class Worker:
+    """A worker process, the pipe to it, and the question that it is busy with."""
 
     process: Any
     pipe: Connection
     deadline: float = field(default_factory=lambda: time.monotonic() + STARTUP_S)
     ready: bool = False
-    job: int | None = None
+    question: Any = None
 
     def kill(self) -> None:
+        """End the process now."""
         self.process.kill()
         self.process.join()
         self.pipe.close()
 
 
-class TimedReward(Reward):
-    """Any reward, with a limit on the time that one design may take.
+class WorkerPool:
+    """Processes with a copy of a reward each.
 
-    Scores equal those of the reward itself. Workers start at the first call and stay until `close`, the end
-    of a `with` block or the end of the program; the time that they need to start does not count. In a script,
-    guard what runs at import with `if __name__ == "__main__":`, as for every use of multiprocessing.
+    Workers start when there is something to ask and stay until `close`, or the end of the program; the time that they
+    need to start does not count. In a script, guard what runs at import with `if __name__ == "__main__":`, as for
+    every use of multiprocessing.
 
     Args:
-        reward: what to score with. It is sent to the workers by pickle: its functions must live in an
-            importable module.
-        timeout_s: seconds that one design may take.
-        workers: number of processes, and of designs scored at a time.
+        reward: what they score with. It is sent by pickle: its functions must live in an importable module.
+        processes: largest number of workers.
+        timeout_s: seconds until a question is given up; inf = never.
 
     Raises:
-        ConfigError: the timeout is not positive, or there is no worker.
         RewardError: the reward cannot be pickled.
     """
 
-    def __init__(self, reward: Reward, *, timeout_s: float = 60.0, workers: int = 1) -> None:
-        self.timeout_s = finite("timeout_s", timeout_s, above=0.0)
-        self.workers = whole("workers", workers)
+    def __init__(self, reward: Reward, *, processes: int, timeout_s: float = math.inf) -> None:
         try:
             self._payload = pickle.dumps(reward)
         except Exception as error:
@@ -76,99 +79,96 @@ class TimedReward(Reward):
                 "define its function or class at the top of an importable module, "
                 "not as a lambda or inside another function"
             ) from error
-        self.reward = reward
-        self.name, self.unit, self.direction = reward.label, reward.unit, reward.direction
-        self.source, self.trained_on, self.alphabet = reward.source, reward.trained_on, reward.alphabet
-        self._pool: list[_Worker] = []
+        self.label, self.processes, self.timeout_s = reward.label, processes, timeout_s
+        self.workers: list[Worker] = []
+        self._stillborn = 0
         # Kills what is left when this object is forgotten or the program ends.
-        self._cleanup = weakref.finalize(self, _kill_all, self._pool)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"reward": self.reward, "timeout_s": self.timeout_s, "workers": self.workers}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
-
-    def __enter__(self) -> TimedReward:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
+        self._cleanup = weakref.finalize(self, _kill_all, self.workers)
 
     def close(self) -> None:
-        """Kill the workers; the next call starts new ones."""
-        _kill_all(self._pool)
+        """Kill the workers; the next question starts new ones."""
+        _kill_all(self.workers)
 
-    def unreadable(self, design: Design) -> str:
-        return self.reward.unreadable(design)
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is owed."""
+        return any(worker.question is not None for worker in self.workers)
 
-    def score(self, designs: Sequence[Design]) -> Scores:
-        results: list[Scores | None] = [None] * len(designs)
-        waiting = deque(range(len(designs)))
+    def idle(self, wanted: int) -> list[Worker]:
+        """Workers that can be asked now; new ones are started if fewer than `wanted` are there or on their way."""
+        for worker in [w for w in self.workers if w.question is None and not w.process.is_alive()]:
+            if worker.ready:  # died while idle: nobody's fault, nothing lost
+                self.workers.remove(worker)
+                worker.kill()
+        busy = sum(1 for w in self.workers if w.question is not None)
+        while len(self.workers) < min(self.processes, wanted + busy):
+            self.workers.append(_start(self._payload))
+        return [w for w in self.workers if w.ready and w.question is None]
+
+    def ask(self, worker: Worker, question: Any, task: str, designs: Sequence[Design]) -> None:
+        """Give a worker something to do.
+
+        Args:
+            worker: one that is idle.
+            question: whatever tells the asker what the answer is to.
+            task: "spell" or "score".
+            designs: with what.
+        """
+        worker.question, worker.deadline = question, time.monotonic() + self.timeout_s
         try:
-            while any(result is None for result in results):
-                for worker in [
-                    w for w in self._pool if w.ready and w.job is None and not w.process.is_alive()
-                ]:
-                    self._pool.remove(worker)  # died while idle: nobody's fault, nothing lost
-                    worker.kill()
-                busy = sum(1 for w in self._pool if w.job is not None)
-                while len(self._pool) < min(self.workers, len(waiting) + busy):
-                    self._pool.append(_start(self._payload))
-                for worker in self._pool:
-                    if worker.ready and worker.job is None and waiting:
-                        self._send(worker, waiting.popleft(), designs)
-                for index, scores in self._collect():
-                    results[index] = scores
-        except BaseException:  # Ctrl-C too: no worker outlives the call that it worked for
-            self.close()
-            raise
-        return Scores.concatenate([r for r in results if r is not None])
-
-    def _send(self, worker: _Worker, index: int, designs: Sequence[Design]) -> None:
-        worker.job, worker.deadline = index, time.monotonic() + self.timeout_s
-        try:
-            worker.pipe.send((index, designs[index]))
+            worker.pipe.send((task, list(designs)))
         except OSError:
-            pass  # it died this very moment: `_collect` sees the end of the pipe
+            pass  # it died this very moment: `answers` sees the end of the pipe
 
-    def _collect(self) -> list[tuple[int, Scores]]:
-        """Wait for the next answer, death or deadline among the workers that owe something."""
-        owing = [w for w in self._pool if w.job is not None or not w.ready]
+    def answers(self) -> list[tuple[Worker, Any, Any]]:
+        """Wait for the next answers, deaths or deadlines.
+
+        Returns:
+            (worker, question, answer) each: a list of spellings, `Scores`, or `Lost`, whose worker is gone.
+
+        Raises:
+            GendesignError: the reward broke its contract, or no worker can load it.
+        """
+        owing = [w for w in self.workers if w.question is not None or not w.ready]
         limit = min(w.deadline for w in owing) - time.monotonic()
-        wait([w.pipe for w in owing], timeout=max(limit, 0.0))
-        done: list[tuple[int, Scores]] = []
+        wait([w.pipe for w in owing], timeout=None if math.isinf(limit) else max(limit, 0.0))
+        found: list[tuple[Worker, Any, Any]] = []
         for worker in owing:
             try:
                 answer = worker.pipe.recv() if worker.pipe.poll() else None
             except (EOFError, OSError):
-                done += self._lost(
-                    worker, Status.FAILED, f"the worker process died (exit code {_exit_code(worker)})"
-                )
+                text = f"the worker process died (exit code {_exit_code(worker)})"
+                found += self._lost(worker, Lost(Status.FAILED, text))
                 continue
             if isinstance(answer, GendesignError):
                 raise answer
             if answer == "ready":
-                worker.ready = True
+                worker.ready, self._stillborn = True, 0
             elif answer is not None:
-                worker.job = None
-                done.append(answer)
+                found.append((worker, worker.question, answer))
+                worker.question = None
             elif time.monotonic() >= worker.deadline:
-                done += self._lost(worker, Status.TIMED_OUT, f"no answer within {self.timeout_s:g} s")
-        return done
+                found += self._lost(worker, Lost(Status.TIMED_OUT, f"no answer within {self.timeout_s:g} s"))
+        return found
 
-    def _lost(self, worker: _Worker, status: Status, message: str) -> list[tuple[int, Scores]]:
-        """Remove a worker; the design it held, if any, gets the status."""
-        self._pool.remove(worker)
+    def _lost(self, worker: Worker, lost: Lost) -> list[tuple[Worker, Any, Any]]:
+        """Remove a worker and hand back the question it held, if any."""
+        self.workers.remove(worker)
         worker.kill()
         if not worker.ready:
-            raise RewardError(f"reward {self.label!r} could not be loaded by a worker process: {message}")
-        return [] if worker.job is None else [(worker.job, Scores.all(1, status, message))]
+            self._stillborn += 1  # once or twice may be an accident
+            if self._stillborn == 3 or lost.status is Status.TIMED_OUT:
+                raise RewardError(
+                    f"reward {self.label!r} could not be loaded by a worker process: {lost.message}"
+                )
+        return [] if worker.question is None else [(worker, worker.question, lost)]
 
 
-def _start(payload: bytes) -> _Worker:
+def _start(payload: bytes) -> Worker:
+    if mp.current_process().daemon:
+        raise RewardError(
+            "a reward that scores in worker processes cannot itself be used in one; leave the outer pool away"
+        )
     # A fork server imports once and forks quickly; it never inherits this process's threads or locks.
     methods = mp.get_all_start_methods()
     context: Any = mp.get_context("forkserver" if "forkserver" in methods else "spawn")
@@ -178,15 +178,16 @@ def _start(payload: bytes) -> _Worker:
     process = context.Process(target=_serve, args=(theirs, payload), daemon=True)
     process.start()
     theirs.close()  # so that the worker's death reads as the end of the pipe
-    return _Worker(process, ours)
+    return Worker(process, ours)
 
 
 def _serve(pipe: Connection, payload: bytes) -> None:
-    """What a worker does: load the reward, then answer (index, design) with (index, Scores) for ever."""
+    """What a worker does: load the reward, then answer questions for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it kills us
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
         reward = pickle.loads(payload)  # noqa: S301 - from our own parent, not from a file
+        _ = reward.version  # packages are imported on nobody's time
     except BaseException as error:
         text = f"{type(error).__name__}: {error}"
         pipe.send(
@@ -195,16 +196,28 @@ def _serve(pipe: Connection, payload: bytes) -> None:
             )
         )
         return
+    tasks: dict[str, Callable[[list[Design]], list[Design] | Scores]] = {
+        "score": reward,
+        "spell": lambda designs: [_spelled(reward, design) for design in designs],
+    }
     pipe.send("ready")
     while True:
         try:
-            index, design = pipe.recv()
+            task, designs = pipe.recv()
         except EOFError:
             return
         try:
-            pipe.send((index, reward([design])))
+            pipe.send(tasks[task](designs))
         except GendesignError as error:  # a broken contract, not a broken design
             pipe.send(RewardError(str(error)))
+
+
+def _spelled(reward: Reward, design: Design) -> Design:
+    """The canonical spelling; what has none stays as it is, and scoring says why."""
+    try:
+        return reward.canonical(design)
+    except Exception:
+        return design
 
 
 def _die_with_parent() -> None:
@@ -214,12 +227,12 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _kill_all(pool: list[_Worker]) -> None:
-    while pool:
-        pool.pop().kill()
+def _kill_all(workers: list[Worker]) -> None:
+    while workers:
+        workers.pop().kill()
 
 
-def _exit_code(worker: _Worker) -> int | None:
+def _exit_code(worker: Worker) -> int | None:
     worker.process.join(1.0)
     code = worker.process.exitcode
     return None if code is None else int(code)

@@ -76,23 +76,24 @@ def test_hangs_and_deaths_cost_their_own_design_and_order_is_kept(user: ModuleTy
         # lost workers were replaced: the next call is whole, in whatever order it asks
         again = reward([designs[i] for i in (4, 7, 3, 2, 6)])
         np.testing.assert_array_equal(again.values, scores.values[[4, 7, 3, 2, 6]])
-        workers = [worker.process.pid for worker in reward._pool]
+        assert reward(["b"]).ok.all()
+        workers = [worker.process.pid for worker in reward._pool.workers]
         assert workers
         os.kill(workers[0], signal.SIGKILL)  # a worker that dies while idle costs nothing
         time.sleep(0.1)
         assert reward(["aa", "b"]).values.tolist() == [2, 1]
-        workers = [worker.process.pid for worker in reward._pool]
+        workers = [worker.process.pid for worker in reward._pool.workers]
     assert not any(alive(pid) for pid in workers)
 
 
 def test_ctrl_c_leaves_no_worker(user: ModuleType) -> None:
     reward = TimedReward(FunctionReward(user.work), timeout_s=30.0)
     assert reward(["a"]).ok.all()
-    pid = reward._pool[0].process.pid
+    pid = reward._pool.workers[0].process.pid
     threading.Timer(0.2, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]).start()
     with pytest.raises(KeyboardInterrupt):
         reward(["hang"])
-    assert not alive(pid) and not reward._pool
+    assert not alive(pid) and not reward._pool.workers
 
 
 def test_a_wrong_count_in_a_worker_is_an_error(user: ModuleType) -> None:
@@ -127,7 +128,7 @@ def test_a_timed_reward_can_be_pickled_and_keeps_what_the_reward_says(user: Modu
     reward = TimedReward(FunctionReward(user.work, unit="letters"), timeout_s=5.0)
     again = pickle.loads(pickle.dumps(reward))  # noqa: S301
     assert (again.name, again.unit, again.timeout_s) == ("work", "letters", 5.0)
-    assert len(again([])) == 0 and not again._pool
+    assert len(again([])) == 0 and not again._pool.workers
 
 
 def test_arrays_travel_to_workers(user: ModuleType) -> None:
