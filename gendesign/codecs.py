@@ -66,6 +66,10 @@ class Codec(Configurable, ABC):
         """What a differentiable reward reads, with a gradient to x; token probabilities are read as they are."""
         return x
 
+    def departs(self, template: Any, design: Any) -> str:
+        """Why a design is not what a template asks for; "" where it is, as it always is where designs are their x."""
+        return ""
+
     def encode_template(self, template: Any) -> tuple[Tensor, Bool[Tensor, " N"]]:
         """Read a template, which fixes some coordinates of the designs.
 
@@ -128,7 +132,7 @@ class TokenCodec(Codec):
         """
 
     def split_template(self, template: Any) -> list[str | None]:
-        """The tokens that a template fixes, None where it is free, L of them.
+        """The tokens that a template fixes, `FREE` where it is free, None where there is PAD; L of them.
 
         Raises:
             DesignError: it does not fit.
@@ -184,7 +188,10 @@ class TokenCodec(Codec):
             UnsupportedError: this codec has none.
         """
         tokens = self.split_template(template)
-        ids = torch.tensor([self.mask_id if token is None else self._index[token] for token in tokens])
+        special = {None: self.pad_id, FREE: self.mask_id}
+        ids = torch.tensor(
+            [self._index[token] if token in self._index else special[token] for token in tokens]
+        )
         fixed = ids != self.mask_id
         if bool(fixed.all()):
             raise DesignError(
@@ -257,7 +264,7 @@ class SequenceCodec(TokenCodec):
             raise DesignError(
                 f"expected letters {self.alphabet} and '{FREE}' for free positions, got {shown!r}"
             )
-        return [None if letter == FREE else letter for letter in text]
+        return list(text)
 
 
 def _short(text: str) -> str:

@@ -100,6 +100,19 @@ class MoleculeCodec(TokenCodec):
         """The canonical SMILES of the symbols; PAD is skipped, and with a MASK among them it is empty."""
         return "" if FREE in tokens else _smiles("".join([token for token in tokens if token is not None]))
 
+    def split_template(self, template: Any) -> list[str | None]:
+        """Read a SMILES with open ends `*` or `*{n}`, where free parts of n symbols go; see `gendesign.scaffolds`."""
+        from gendesign.scaffolds import scaffold_tokens
+
+        if not isinstance(template, str):
+            raise DesignError(f"expected a template such as 'c1ccccc1*', got {type(template).__name__}")
+        return list(scaffold_tokens(template, vocabulary=frozenset(self.vocabulary), length=self.length))
+
+    def departs(self, template: str, design: str) -> str:
+        from gendesign.open_ends import departs
+
+        return departs(template, design)
+
     def normal(self, text: str) -> str:
         """The canonical SMILES, where it is a molecule."""
         try:
@@ -109,30 +122,30 @@ class MoleculeCodec(TokenCodec):
 
 
 @contextmanager
-def _selfies() -> Iterator[Any]:
+def selfies() -> Iterator[Any]:
     """The package, under its default valence rules whatever the program that uses it has set."""
     try:
-        import selfies
+        import selfies as library
     except ImportError as error:
         raise MissingExtraError("selfies", "molecules") from error
     with _lock:
-        found, usual = selfies.get_semantic_constraints(), selfies.get_preset_constraints("default")
+        found, usual = library.get_semantic_constraints(), library.get_preset_constraints("default")
         if found == usual:
-            yield selfies
+            yield library
             return
-        selfies.set_semantic_constraints(usual)
+        library.set_semantic_constraints(usual)
         try:
-            yield selfies
+            yield library
         finally:
-            selfies.set_semantic_constraints(found)
+            library.set_semantic_constraints(found)
 
 
 def _is_symbol(symbol: str) -> bool:
-    with _selfies() as selfies:
+    with selfies() as library:
         try:
-            ok = list(selfies.split_selfies(symbol)) == [symbol] and symbol not in (".", "[nop]")
-            selfies.decoder("[C]" + symbol + "[C]")
-        except (ValueError, selfies.DecoderError):
+            ok = list(library.split_selfies(symbol)) == [symbol] and symbol not in (".", "[nop]")
+            library.decoder("[C]" + symbol + "[C]")
+        except (ValueError, library.DecoderError):
             return False
     return ok
 
@@ -149,14 +162,14 @@ def _mirrored(symbol: str) -> set[str]:
 @lru_cache(maxsize=65_536)
 def _symbols(name: str) -> tuple[str, ...]:
     """The SELFIES symbols of a canonical SMILES, from which it can be read back."""
-    with _selfies() as selfies:
+    with selfies() as library:
         try:
-            text = selfies.encoder(name)
-        except selfies.EncoderError as error:
+            text = library.encoder(name)
+        except library.EncoderError as error:
             raise DesignError(
                 f"SELFIES cannot express the bonds or atoms of the molecule: {shown(name)}"
             ) from error
-        symbols = tuple(selfies.split_selfies(text))
+        symbols = tuple(library.split_selfies(text))
     back = _smiles(text)
     if back != name:
         raise DesignError(f"SELFIES change the molecule {shown(name)} to {shown(back)}")
@@ -166,10 +179,10 @@ def _symbols(name: str) -> tuple[str, ...]:
 @lru_cache(maxsize=65_536)
 def _smiles(symbols: str) -> str:
     """The canonical SMILES of SELFIES symbols; empty where there is no molecule."""
-    with _selfies() as selfies:
+    with selfies() as library:
         try:
-            text = selfies.decoder(symbols)
-        except selfies.DecoderError:
+            text = library.decoder(symbols)
+        except library.DecoderError:
             return ""
     try:
         return canonical(text)

@@ -1,0 +1,158 @@
+"""Templates of molecules: whatever the free parts are, the scaffold is there; and where it is not, that is said."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+pytest.importorskip("rdkit")
+pytest.importorskip("selfies")
+
+from gendesign.codecs import FREE
+from gendesign.errors import DesignError
+from gendesign.molecule_codec import MoleculeCodec
+from gendesign.open_ends import departs, read_scaffold
+from gendesign.scaffolds import ROOM
+
+MOLECULES = [
+    "CC(=O)Nc1ccc(O)cc1", "C[C@H](N)C(=O)O", "C/C=C/c1ccccc1", "O=S(=O)(N)c1ccc2[nH]ccc2c1", "FC(F)(F)CCl", "C#CCN",
+    "C1CC2CCC1CC2", "[NH3+]CC(=O)[O-]", "C[C@@H]1CNC[C@H]1N", "N#Cc1cc(Br)cs1", "COP(=O)(OC)OC", "C1CC1C(C)(C)C=O",
+    "O=C1C=CNC=C1", "c1nc2ncnc-2n[nH]1", "CC(C)CCCCCCCCCCCCCCCCCCCCCC(=O)N1CCN(CC1)c1ccccc1", "C=C1CCC(=N)CC1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def codec() -> MoleculeCodec:
+    learned = MoleculeCodec.learn(MOLECULES)
+    numbers = "[C] [Ring1] [Ring2] [Branch1] [=Branch1] [#Branch1] [Branch2] [=Branch2] [#Branch2]"
+    numbers += " [O] [N] [=N] [=C] [#C] [S] [P]"
+    more = [*numbers.split(), "[F]", "[=O]", "[=Ring1]", "[C@H1]", "[C@@H1]", "[/C]", "[NH1]"]
+    return MoleculeCodec(list(dict.fromkeys([*learned.vocabulary, *more])), 72)
+
+
+def filled(codec: MoleculeCodec, template: str, fillings: list[str]) -> list[str]:
+    """Designs whose free positions begin with each of the fillings, and go on with carbon."""
+    row = codec.split_template(template)
+    starts = [i for i, token in enumerate(row) if token == FREE and (i == 0 or row[i - 1] != FREE)]
+    designs = []
+    for first in fillings:
+        tokens = ["[C]" if token == FREE else token for token in row]
+        for i in starts:
+            tokens[i] = first
+        designs.append(codec.join(tokens))
+    return designs
+
+
+SCAFFOLDS = [
+    "c1ccccc1*", "*c1ccccc1", "*{3}c1ccc(*)cc1", "*{4}c1cc(*{4})cc(*)c1", "*N1CCN(*)CC1", "O=C(N*)c1ccc(*)cc1",
+    "*{5}c1ccc2c(c1)nc(*)n2*{3}", "C[C@H](*{5})C(=O)N(C)*", "*c1nc(*)c2ncn(*)c2n1", "C/C(*)=C/c1ccccc1",
+    "O=S(=O)(N(C)*)c1ccc2[nH]ccc2c1", "*{2}c1c(*{2})c(*{2})c(*{2})c(*{2})c1*", "C[C@@H]1CN(*{3})C[C@H]1N(C)*",
+    "*{16}C1=CC(=O)C(*)=CN1", "c1ccn(*)c1", "CC(=O)N1CCC(*{4})(*{2})CC1", "*C12CCC(*{3})(CC1)CC2", "[1*]OC(=O)c1ccco1",
+    "c1ccc([*:2])nc1", "[NH3+]CC(*{17})C(=O)[O-]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("template", SCAFFOLDS)
+def test_the_scaffold_survives_whatever_is_attached(codec: MoleculeCodec, template: str) -> None:
+    row = codec.split_template(template)
+    assert len(row) == codec.length and FREE in row
+    for design in filled(codec, template, ["[C]", "[F]", "[N]", "[O]", "[S]"]):
+        assert codec.is_valid(design) and departs(template, design) == ""
+
+
+@pytest.mark.parametrize("template", SCAFFOLDS)
+def test_rings_do_not_count_the_atoms_of_free_parts(codec: MoleculeCodec, template: str) -> None:
+    """With chains of carbon in every free part, all rings of the scaffold and no others are there."""
+    from rdkit import Chem
+
+    bare = Chem.MolFromSmiles(read_scaffold(template).smiles)
+    (design,) = filled(codec, template, ["[C]"])
+    mol = Chem.MolFromSmiles(design)
+    sizes = [sorted(len(ring) for ring in one.GetRingInfo().AtomRings()) for one in (bare, mol)]
+    assert sizes[0] == sizes[1]
+
+
+def test_stated_rooms_are_exact_and_the_last_free_part_takes_the_rest(codec: MoleculeCodec) -> None:
+    row = codec.split_template("*{3}c1ccc(*)cc1")
+    first = row.index(FREE)
+    assert row.count(FREE) == codec.length - sum(token not in (FREE, None) for token in row)
+    (design,) = filled(codec, "*{3}c1ccc(*{5})cc1", ["[C]"])
+    assert design.count("C") == 8, "three and five, and the ring"
+    assert first > 0 and row[-1] == FREE
+    two = codec.split_template("*N(C)C(=O)c1ccccc1*")
+    assert two.count(FREE) > ROOM + 30, "one end has ROOM symbols, the other takes what is left"
+
+
+def test_length_is_bounded_by_an_open_end_alone(codec: MoleculeCodec) -> None:
+    row = codec.split_template("*{20}")
+    assert row == [FREE] * 20 + [None] * (codec.length - 20)
+    ids, fixed = codec.encode_template("*{20}")
+    assert (ids[20:] == codec.pad_id).all() and fixed.tolist() == [False] * 20 + [True] * (codec.length - 20)
+    assert codec.split_template("*") == [FREE] * codec.length
+    assert departs("*{20}", "CCO") == ""
+
+
+def test_a_free_part_may_be_short_or_missing_at_the_end(codec: MoleculeCodec) -> None:
+    row = codec.split_template("c1ccccc1*")
+    assert codec.join([None if token == FREE else token for token in row]) == "c1ccccc1"
+    assert departs("c1ccccc1*", "c1ccccc1") == ""
+    assert departs("c1ccccc1*", "Cc1ccccc1") == ""
+
+
+@pytest.mark.parametrize(
+    ("template", "design"),
+    [
+        ("c1ccccc1*", "CCO"),
+        ("c1ccccc1*", "Cc1ccccc1C"),  # bound to more than the open end allows
+        ("c1ccccc1*", "c1ccc2ccccc2c1"),  # a ring closed into it
+        ("CC*", "CC=C"),  # a double bond where the template holds a single one
+        ("*N1CCN(*)CC1", "CC1CNCCN1"),
+        ("C[C@H](*)C(=O)O", "C[C@@H](N)C(=O)O"),  # the other hand
+        ("C/C(*)=C/c1ccccc1", "C/C(Cl)=C\\c1ccccc1"),
+        ("c1ccccc1*", ""),
+        ("*{20}", ""),
+    ],
+)
+def test_a_lost_scaffold_is_seen(template: str, design: str) -> None:
+    assert departs(template, design)
+
+
+def test_random_fillings_are_either_kept_or_told(codec: MoleculeCodec) -> None:
+    """`departs` agrees with RDKit's plain substructure search where that says no."""
+    from rdkit import Chem
+
+    choose = random.Random(0)
+    row = codec.split_template("*{4}c1ccc(*)cc1")
+    core = Chem.MolFromSmiles("c1ccccc1")
+    kept = 0
+    for _ in range(300):
+        tokens = [choose.choice(codec.vocabulary) if token == FREE else token for token in row]
+        design = codec.join(tokens)
+        fine = not departs("*{4}c1ccc(*)cc1", design)
+        kept += fine
+        if fine:
+            assert Chem.MolFromSmiles(design).HasSubstructMatch(core)
+    assert 30 < kept < 300, "random symbols close rings into the scaffold often, but not always"
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("CCO", "mark with '\\*'"),
+        ("C*{0}", "number of symbols"),
+        ("C*{x}", "number of symbols"),
+        ("C=*", "single bond"),
+        ("C1*CC1", "single bond"),
+        ("**", "single bond"),
+        ("*C.C*", "2 fragments"),
+        ("c1ccc*", "cannot read"),
+        ("*" + "C" * 80, "no room"),
+        ("*{90}", "no room"),
+        ("[Se]*", "vocabulary lacks"),
+        (7, "got int"),
+    ],
+)
+def test_bad_templates_are_refused_with_the_reason(codec: MoleculeCodec, template: str, said: str) -> None:
+    with pytest.raises(DesignError, match=said):
+        codec.encode_template(template)
