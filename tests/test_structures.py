@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from Bio.PDB import MMCIFIO, PDBParser
 
 from gendesign.codecs import ProteinCodec
 from gendesign.errors import ConfigError, DataError, DesignError
-from gendesign.files.structures import ideal_cb, read_structure, threaded_pdb
+from gendesign.files.structures import read_structure, threaded_pdb
+from gendesign.models.backbone_features import ideal_cb
 from gendesign.structures import Structure
 
 THREE = {"A": "ALA", "G": "GLY", "M": "MET", "K": "LYS", "V": "VAL", "S": "SER", "W": "TRP"}
@@ -251,7 +253,9 @@ def test_threading_keeps_numbers_and_writes_confidence(write, tmp_path: Path) ->
     assert design.sequence == "WKGA" and design.numbers == wild.numbers
     np.testing.assert_allclose(design.coordinates, wild.coordinates, atol=1e-3)
     np.testing.assert_allclose(design.cb[0], wild.cb[0], atol=1e-3)  # the file's own
-    np.testing.assert_allclose(design.cb[1], ideal_cb(wild.coordinates[1]), atol=1e-3)  # glycine had none
+    np.testing.assert_allclose(
+        design.cb[1], ideal_cb(torch.from_numpy(wild.coordinates[1])), atol=1e-3
+    )  # glycine had none
     assert np.isnan(design.cb[2]).all()
     lines = [line for line in out.splitlines() if line.startswith("ATOM") and line[12:16] == " CA "]
     assert [float(line[60:66]) for line in lines] == [50.0, 25.0, 100.0, 0.0]
@@ -274,7 +278,7 @@ def test_an_ideal_cb_is_where_chemistry_has_it() -> None:
     n, ca, c = np.array(
         [[1.458, 0, 0], [0, 0, 0], [-0.547, 1.424, 0]]
     )  # 1.458 and 1.525 angstrom, 111 degrees
-    cb = ideal_cb(np.stack([n, ca, c, c]))
+    cb = ideal_cb(torch.from_numpy(np.stack([n, ca, c, c]))).numpy()
     assert np.linalg.norm(cb) == pytest.approx(1.53, abs=0.02)
     for other in (n, c):
         angle = np.degrees(np.arccos(cb @ other / np.linalg.norm(cb) / np.linalg.norm(other)))

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
@@ -217,6 +218,8 @@ def threaded_pdb(
     from Bio.PDB import PDBIO
     from Bio.PDB.StructureBuilder import StructureBuilder
 
+    from gendesign.models.backbone_features import ideal_cb
+
     num = len(structure)
     if len(sequence) != num or not set(sequence) <= set(LETTERS):
         raise DesignError(f"expected {num} amino acids {LETTERS} for {structure.name}, got {sequence!r}")
@@ -237,7 +240,8 @@ def threaded_pdb(
         atoms = dict(zip(ATOMS, structure.coordinates[row], strict=True))
         if sequence[row] != "G":
             given = structure.cb[row]
-            atoms["CB"] = given if np.isfinite(given).all() else ideal_cb(structure.coordinates[row])
+            ideal = ideal_cb(torch.from_numpy(structure.coordinates[row])).numpy()
+            atoms["CB"] = given if np.isfinite(given).all() else ideal
         for atom, place in atoms.items():
             if np.isfinite(place).all():
                 b_factor = 100 * float(values[row])
@@ -250,11 +254,3 @@ def threaded_pdb(
     if absent:
         remarks.append(f"atoms missing in residues {_some(absent)}")
     return "".join(f"REMARK   6 {line}"[:80] + "\n" for line in remarks) + text.getvalue()
-
-
-def ideal_cb(backbone: Float[np.ndarray, "4 3"]) -> Float[np.ndarray, " 3"]:
-    """Where CB stands in ideal geometry: 1.52 angstrom from CA, in the tetrahedron that N and C leave."""
-    n, ca, c = backbone[:3]
-    b, d = ca - n, c - ca
-    place: Array = -0.58273431 * np.cross(b, d) + 0.56802827 * b - 0.54067466 * d + ca
-    return place

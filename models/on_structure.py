@@ -1,0 +1,77 @@
+"""A structure-conditioned denoiser bound to one backbone, which is encoded once.
+
+    f(x) = decode(x, encode(backbone))
+
+So that a backbone to be designed is an ordinary unconditional one: every sampler and steering method works on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from gendesign.errors import ConfigError
+from gendesign.models.base import Denoiser
+from gendesign.models.structure_denoiser import CONDITION, Encoding, StructureDenoiser
+
+
+class OnStructure(Denoiser):
+    """Sequences for one backbone.
+
+    Args:
+        denoiser: of sequences on any backbone.
+        condition: the backbone, L rows of fourteen numbers (`Structure.condition`).
+
+    Raises:
+        ConfigError: the backbone has another shape, or no residue with all atoms.
+    """
+
+    condition: Tensor
+
+    def __init__(self, denoiser: StructureDenoiser, condition: Sequence[Sequence[float]]) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.vocab_size, self.time_conditioned = denoiser.vocab_size, False
+        table = torch.tensor([list(row) for row in condition], dtype=torch.get_default_dtype())
+        if table.ndim != 2 or table.shape[-1] != CONDITION or not table[:, :12].isfinite().all(-1).any():
+            raise ConfigError(
+                f"expected a backbone of {CONDITION} numbers a residue, some of them with all atoms; got shape "
+                f"{list(table.shape)}"
+            )
+        self.register_buffer("condition", table)
+        self._kept: Encoding | None = None
+
+    def forward(
+        self,
+        x: Int[Tensor, "B L"] | Float[Tensor, "B L K1"],
+        t: Float[Tensor, " B"] | None = None,
+        cond: Any = None,
+        mask: Bool[Tensor, "B L"] | None = None,
+    ) -> Float[Tensor, "B L K"]:
+        """Logits over the clean tokens.
+
+        Raises:
+            ConfigError: sequences of another length, another `cond`, or padding.
+        """
+        if cond is not None or (mask is not None and not bool(mask.all())):
+            raise ConfigError(
+                "this denoiser is bound to one backbone and takes neither another cond nor padding"
+            )
+        if x.shape[1] != len(self.condition):
+            raise ConfigError(f"the backbone has {len(self.condition)} residues, the sequences {x.shape[1]}")
+        return self.denoiser.decode(x, self._encoding())
+
+    def _encoding(self) -> Encoding:
+        """The encoding; kept as long as nothing can change it."""
+        if self.training or any(parameter.requires_grad for parameter in self.denoiser.parameters()):
+            self._kept = None
+            return self.denoiser.encode(self.condition[None])
+        weight = self.denoiser.W_e.weight
+        kept = self._kept
+        if kept is None or (kept.nodes.device, kept.nodes.dtype) != (weight.device, weight.dtype):
+            kept = self._kept = self.denoiser.encode(self.condition[None])
+        return kept
