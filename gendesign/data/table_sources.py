@@ -4,20 +4,16 @@ Sequences that share a 20-mer are near-copies (alleles, mutants, overlapping win
 the connected components of that relation, and splits go by it, or they leak.
 """
 
-import io
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    import pandas as pd
+from gendesign.data.molecule_sources import MOLECULES
+from gendesign.data.sources import Source, Table, csv_text
 
-GITHUB = "https://raw.githubusercontent.com"
 KMER = 20
 MEME_HEADER = """MEME version 4
 
@@ -29,51 +25,6 @@ Background letter frequencies
 A 0.25 C 0.25 G 0.25 T 0.25
 
 """
-
-
-@dataclass(frozen=True)
-class Source:
-    """One file of a public repository at a commit.
-
-    Args:
-        repo: `owner/name` on GitHub.
-        commit: full hash.
-        path: the file's path in the repository.
-        sha256: digest of the file, where it is known in advance.
-    """
-
-    repo: str
-    commit: str
-    path: str
-    sha256: str | None = None
-
-    def url(self, mirror: str | None = None) -> str:
-        """Address of the file on GitHub, or under a mirror that is laid out alike."""
-        return f"{(mirror or GITHUB).rstrip('/')}/{self.repo}/{self.commit}/{self.path}"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A public table that gendesign can rebuild.
-
-    Args:
-        name: what the user calls it.
-        file: its path under the data folder.
-        about: one line.
-        licence: licence stated by the source repository.
-        sources: the files it is made of.
-        rebuild: text of the table from the local copies of the sources, in their order.
-        trained_on: SHA-256 of the file that the shipped weights were trained on, if they were. That file lacks
-            a random tenth of the rows, held back for evaluation: a rebuilt table has more rows, another digest.
-    """
-
-    name: str
-    file: str
-    about: str
-    licence: str
-    sources: tuple[Source, ...]
-    rebuild: Callable[[Sequence[Path]], str]
-    trained_on: str | None = None
 
 
 def components(sequences: Sequence[str], *, k: int = KMER) -> npt.NDArray[np.int64]:
@@ -125,7 +76,7 @@ def _rebuild_native(paths: Sequence[Path]) -> str:
     frame = frame[[gene, sequence, count]].set_axis(["gene_promoter", "sequence", "num_isolates"], axis=1)
     frame = frame[frame["sequence"].str.fullmatch("[ACGT]{80}") & frame["num_isolates"].str.fullmatch(r"\d+")]
     frame = frame.sort_values(["gene_promoter", "sequence"], kind="stable")
-    return _csv(frame.assign(group=components(frame["sequence"].tolist())))
+    return csv_text(frame.assign(group=components(frame["sequence"].tolist())))
 
 
 FLANKS = ("TGCATTTTTTTCACATC", "GGTTACGGCTGTT")
@@ -152,7 +103,7 @@ def _rebuild_vaishnav(paths: Sequence[Path]) -> str:
         .reset_index()
     )
     inserts = [s[len(FLANKS[0]) : -len(FLANKS[1])] for s in frame["sequence"]]
-    return _csv(frame.assign(group=components(inserts)))
+    return csv_text(frame.assign(group=components(inserts)))
 
 
 def _rebuild_dream_demo(paths: Sequence[Path]) -> str:
@@ -160,7 +111,7 @@ def _rebuild_dream_demo(paths: Sequence[Path]) -> str:
 
     frame = pd.read_csv(paths[0], sep="\t", header=None, names=["sequence", "expression"])
     frame["sequence"] = frame["sequence"].str.strip("N")
-    return _csv(frame[frame["sequence"].str.fullmatch("[ACGT]+")].astype({"expression": float}))
+    return csv_text(frame[frame["sequence"].str.fullmatch("[ACGT]+")].astype({"expression": float}))
 
 
 def _rebuild_deepstarr(paths: Sequence[Path]) -> str:
@@ -176,7 +127,7 @@ def _rebuild_deepstarr(paths: Sequence[Path]) -> str:
         frame = frame.set_axis(["id", "sequence", "dev_log2_enrichment", "hk_log2_enrichment", "set"], axis=1)
         parts.append(frame.assign(sample_file=re.sub(r"^\d+-sample_|\.txt$", "", path.name)))
     frame = pd.concat(parts)
-    return _csv(frame.assign(group=components(frame["sequence"].tolist())))
+    return csv_text(frame.assign(group=components(frame["sequence"].tolist())))
 
 
 def _rebuild_meme(paths: Sequence[Path]) -> str:
@@ -194,14 +145,23 @@ def _rebuild_meme(paths: Sequence[Path]) -> str:
     return "".join(out)
 
 
+def _rebuild_gb1(paths: Sequence[Path]) -> str:
+    """Four letters a variant (sites 39, 40, 41, 54), counts before and after selection, enrichment over wild type."""
+    import pandas as pd
+
+    taken = {
+        "Variants": "variant_39_40_41_54",
+        "HD": "n_mutations",
+        "Count input": "count_input",
+        "Count selected": "count_selected",
+        "Fitness": "fitness",
+    }
+    frame = pd.read_csv(paths[0], compression="zip")[list(taken)].rename(columns=taken)
+    return csv_text(frame[frame["variant_39_40_41_54"].str.fullmatch("[ACDEFGHIKLMNPQRSTVWY]{4}", na=False)])
+
+
 def _copy(paths: Sequence[Path]) -> str:
     return paths[0].read_text()
-
-
-def _csv(frame: "pd.DataFrame") -> str:
-    buffer = io.StringIO()
-    frame.to_csv(buffer, index=False, lineterminator="\n")
-    return buffer.getvalue()
 
 
 _EVOLUTION = "1edv/evolution"
@@ -293,5 +253,21 @@ TABLES: dict[str, Table] = {
             (_JASPAR,),
             _copy,
         ),
+        Table(
+            "gb1_wu2016_four_site",
+            "protein/gb1_wu2016_four_site.csv.gz",
+            "measured binding of 149,361 variants of four sites of protein GB1 (Wu et al. 2016)",
+            "AFL-3.0; the measurements CC BY 4.0",
+            (
+                Source(
+                    "J-SNACKKB/FLIP",
+                    "b55dd8cff1cde1c65d2b17f389c3ddab93bdc78b",
+                    "splits/gb1/four_mutations_full_data.csv.zip",
+                ),
+            ),
+            _rebuild_gb1,
+            "e07dd1774778943fc2fbd09e475cf425211f22b1908431e4c9495b5406cfb724",
+        ),
+        *MOLECULES,
     )
 }
