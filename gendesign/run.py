@@ -11,6 +11,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from gendesign.backbone import Backbone
 from gendesign.blocks import BLOCK, Progress, same_reward, sample_blocks
 from gendesign.building import describe, finite, whole
+from gendesign.codecs import Codec
 from gendesign.design_set import DesignSet
 from gendesign.designs import Array, Design
 from gendesign.determinism import generator
@@ -30,6 +32,7 @@ from gendesign.judging import in_network_rows, judge_designs
 from gendesign.leads import read_leads
 from gendesign.provenance import described, fingerprint, label, versions
 from gendesign.rewards.base import Reward
+from gendesign.rewards.fitting import Fitting
 from gendesign.steering.particles import Cost, Plan, make_plan
 from gendesign.steering.resampling import temperature_for
 from gendesign.steering.sampler import Sampler, Steering
@@ -121,6 +124,7 @@ def design(
     }
     store = Store.open(out, settings, weights=fingerprint(backbone), resume=resume)
     begun = time.perf_counter()
+    reward, heldout = (_fitting(one, backbone.codec, fixed) for one in (reward, heldout))
     rewards = _named(reward, heldout)
 
     def sample(sampler: Sampler, num: int, stage: str) -> list[Stored]:
@@ -258,6 +262,13 @@ def _resolve_alpha(
     values, cost = steering.pilot(backbone, reward, plan, generator=noise)
     alpha = temperature_for(values, ess_fraction)
     return dataclasses.replace(steering, alpha=alpha), cost  # type: ignore[type-var]
+
+
+def _fitting(reward: Reward | None, codec: Codec, template: Any) -> Reward | None:
+    """The reward, of designs that fit the template only, where decoding can lose it."""
+    if reward is None or template is None or type(codec).departs is Codec.departs:
+        return reward
+    return Fitting(reward, partial(codec.departs, template))
 
 
 def _named(reward: Reward | None, heldout: Reward | None) -> dict[str, Reward]:

@@ -5,15 +5,26 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 
 pytest.importorskip("rdkit")
 pytest.importorskip("selfies")
 
+from rdkit import Chem
+
+from gendesign.backbone import Backbone
 from gendesign.codecs import FREE
+from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.errors import DesignError
+from gendesign.models.transformer import TransformerDenoiser
 from gendesign.molecule_codec import MoleculeCodec
 from gendesign.open_ends import departs, read_scaffold
+from gendesign.rewards.base import FunctionReward
+from gendesign.run import design
 from gendesign.scaffolds import ROOM
+from gendesign.steering.genetic import Genetic
+from gendesign.steering.svdd import SVDD
+from gendesign.steering.unsteered import Unsteered
 
 MOLECULES = [
     "CC(=O)Nc1ccc(O)cc1", "C[C@H](N)C(=O)O", "C/C=C/c1ccccc1", "O=S(=O)(N)c1ccc2[nH]ccc2c1", "FC(F)(F)CCl", "C#CCN",
@@ -57,18 +68,16 @@ SCAFFOLDS = [
 def test_the_scaffold_survives_whatever_is_attached(codec: MoleculeCodec, template: str) -> None:
     row = codec.split_template(template)
     assert len(row) == codec.length and FREE in row
-    for design in filled(codec, template, ["[C]", "[F]", "[N]", "[O]", "[S]"]):
-        assert codec.is_valid(design) and departs(template, design) == ""
+    for smiles in filled(codec, template, ["[C]", "[F]", "[N]", "[O]", "[S]"]):
+        assert codec.is_valid(smiles) and departs(template, smiles) == ""
 
 
 @pytest.mark.parametrize("template", SCAFFOLDS)
 def test_rings_do_not_count_the_atoms_of_free_parts(codec: MoleculeCodec, template: str) -> None:
     """With chains of carbon in every free part, all rings of the scaffold and no others are there."""
-    from rdkit import Chem
-
     bare = Chem.MolFromSmiles(read_scaffold(template).smiles)
-    (design,) = filled(codec, template, ["[C]"])
-    mol = Chem.MolFromSmiles(design)
+    (smiles,) = filled(codec, template, ["[C]"])
+    mol = Chem.MolFromSmiles(smiles)
     sizes = [sorted(len(ring) for ring in one.GetRingInfo().AtomRings()) for one in (bare, mol)]
     assert sizes[0] == sizes[1]
 
@@ -77,8 +86,8 @@ def test_stated_rooms_are_exact_and_the_last_free_part_takes_the_rest(codec: Mol
     row = codec.split_template("*{3}c1ccc(*)cc1")
     first = row.index(FREE)
     assert row.count(FREE) == codec.length - sum(token not in (FREE, None) for token in row)
-    (design,) = filled(codec, "*{3}c1ccc(*{5})cc1", ["[C]"])
-    assert design.count("C") == 8, "three and five, and the ring"
+    (smiles,) = filled(codec, "*{3}c1ccc(*{5})cc1", ["[C]"])
+    assert smiles.count("C") == 8, "three and five, and the ring"
     assert first > 0 and row[-1] == FREE
     two = codec.split_template("*N(C)C(=O)c1ccccc1*")
     assert two.count(FREE) > ROOM + 30, "one end has ROOM symbols, the other takes what is left"
@@ -101,7 +110,7 @@ def test_a_free_part_may_be_short_or_missing_at_the_end(codec: MoleculeCodec) ->
 
 
 @pytest.mark.parametrize(
-    ("template", "design"),
+    ("template", "smiles"),
     [
         ("c1ccccc1*", "CCO"),
         ("c1ccccc1*", "Cc1ccccc1C"),  # bound to more than the open end allows
@@ -114,25 +123,23 @@ def test_a_free_part_may_be_short_or_missing_at_the_end(codec: MoleculeCodec) ->
         ("*{20}", ""),
     ],
 )
-def test_a_lost_scaffold_is_seen(template: str, design: str) -> None:
-    assert departs(template, design)
+def test_a_lost_scaffold_is_seen(template: str, smiles: str) -> None:
+    assert departs(template, smiles)
 
 
 def test_random_fillings_are_either_kept_or_told(codec: MoleculeCodec) -> None:
     """`departs` agrees with RDKit's plain substructure search where that says no."""
-    from rdkit import Chem
-
     choose = random.Random(0)
     row = codec.split_template("*{4}c1ccc(*)cc1")
     core = Chem.MolFromSmiles("c1ccccc1")
     kept = 0
     for _ in range(300):
         tokens = [choose.choice(codec.vocabulary) if token == FREE else token for token in row]
-        design = codec.join(tokens)
-        fine = not departs("*{4}c1ccc(*)cc1", design)
+        smiles = codec.join(tokens)
+        fine = not departs("*{4}c1ccc(*)cc1", smiles)
         kept += fine
         if fine:
-            assert Chem.MolFromSmiles(design).HasSubstructMatch(core)
+            assert Chem.MolFromSmiles(smiles).HasSubstructMatch(core)
     assert 30 < kept < 300, "random symbols close rings into the scaffold often, but not always"
 
 
@@ -156,3 +163,24 @@ def test_random_fillings_are_either_kept_or_told(codec: MoleculeCodec) -> None:
 def test_bad_templates_are_refused_with_the_reason(codec: MoleculeCodec, template: str, said: str) -> None:
     with pytest.raises(DesignError, match=said):
         codec.encode_template(template)
+
+
+def test_a_run_keeps_the_scaffold_or_says_that_it_was_lost(codec: MoleculeCodec) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = TransformerDenoiser(codec.vocab_size, width=8, depth=1, num_heads=2)
+    backbone = Backbone(codec, MaskedDiffusion(codec.vocab_size), network).eval()
+    size = FunctionReward(lambda smiles: -abs(len(smiles) - 30.0), name="size", each=True)
+    template = "*{4}c1ccc(*{9})cc1"
+    for steering in (SVDD(candidates=3, alpha=0.5), Genetic(generations=4)):
+        run = design(backbone, size, steering, num_designs=8, steps=6, base_designs=20, template=template)
+        for one in (run, run.base):
+            scores = one.scores["size"]
+            lost = [departs(template, smiles) for smiles in one.designs]
+            assert scores.ok.tolist() == [not reason for reason in lost]
+            assert [m for m, reason in zip(scores.message, lost, strict=True) if reason] == [
+                r for r in lost if r
+            ]
+        assert run.scores["size"].ok.sum() >= run.base.scores["size"].ok.sum() * 8 / 20
+    run = design(backbone, size, Unsteered(), num_designs=12, steps=8, base_designs=0, template="*{10}")
+    assert max(Chem.MolFromSmiles(smiles).GetNumHeavyAtoms() for smiles in run.designs if smiles) <= 10
