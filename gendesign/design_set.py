@@ -21,6 +21,7 @@ from gendesign.designs import Design
 from gendesign.errors import OutputError
 from gendesign.forms import Form, Text
 from gendesign.metrics.distances import num_distinct
+from gendesign.metrics.molecule_reference import MoleculeReference
 from gendesign.metrics.reference import Reference
 from gendesign.metrics.summary import diverse_subset
 from gendesign.rewards.base import Scores
@@ -37,6 +38,7 @@ class DesignSet:
     Attributes:
         designs: the designs.
         scores: by reward name; the first guided the run, the others (held-out) only judge it.
+        parts: where the guide is made of several rewards, their scores by name.
         naturalness: log p(design) under the backbone, a lower bound or the flow's estimate, nats a token or coordinate.
         novelty: by name, figures that compare each design with the training data, where the backbone knows it.
         kl: upper bound on what steering each design cost, KL to the backbone in nats.
@@ -47,7 +49,7 @@ class DesignSet:
         base: the same for unsteered designs of the same backbone.
         reference: the natural designs to compare with.
         form: what the designs are: text, vectors, images.
-        nearest: the training design nearest to each, where the training data are at hand and designs are arrays.
+        nearest: the training design nearest to each, where the training data are at hand, except of text.
         leads: what each design started from; None where designs started from noise.
     """
 
@@ -61,10 +63,11 @@ class DesignSet:
     estimate: Cost
     provenance: dict[str, Any]
     base: DesignSet | None = None
-    reference: Reference | None = None
+    reference: Reference | MoleculeReference | None = None
     form: Form = field(default_factory=Text)
     nearest: list[Design] | None = None
     leads: list[Design] | None = None
+    parts: dict[str, Scores] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.designs)
@@ -91,6 +94,7 @@ class DesignSet:
             kl=self.kl[rows],
             nearest=None if self.nearest is None else [self.nearest[i] for i in rows],
             leads=None if self.leads is None else [self.leads[i] for i in rows],
+            parts={name: scores.subset(rows) for name, scores in self.parts.items()},
         )
 
     def ranked(self) -> DesignSet:
@@ -108,10 +112,15 @@ class DesignSet:
             The chosen designs in the order of choice (see `gendesign.metrics.summary.diverse_subset`).
         """
         whole("n", n)
-        return self[diverse_subset(self.values, self.form.comparable(self.designs), n, diversity=diversity)]
+        form = self.form
+        return self[
+            diverse_subset(self.values, self.designs, n, diversity=diversity, distance=form.distances)
+        ]
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write designs.csv, config.yaml, summary.json, and the designs: designs.fasta, or designs.npz with images/.
+        """Write designs.csv, config.yaml, summary.json, and the designs.
+
+        These are in designs.fasta; molecules in designs.sdf and designs.smi; arrays in designs.npz, with images/.
 
         Args:
             folder: is made where needed.
@@ -129,7 +138,7 @@ class DesignSet:
             raise OutputError(
                 f"{path} already holds {present[0]}; choose another folder, nothing was overwritten"
             )
-        for name, content in self.form.files(self.ranked().designs, self._titles()).items():
+        for name, content in self.form.files(self.ranked().designs, self._titles(), self._rows()).items():
             write_file(path / name, content)
         write_text(path / "designs.csv", self.csv())
         write_text(path / "config.yaml", yaml.safe_dump(self.provenance.get("config", {}), sort_keys=False))
@@ -150,12 +159,15 @@ class DesignSet:
     def csv(self) -> str:
         """One row a design, best first: every score with its status, naturalness, novelty, KL."""
         text = io.StringIO()
-        rows = [self._row(rank, int(i)) for rank, i in enumerate(self._order(), start=1)]
+        rows = self._rows()
         names = list(rows[0]) if rows else ["rank"]
         writer = csv.DictWriter(text, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         return text.getvalue()
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [self._row(rank, int(i)) for rank, i in enumerate(self._order(), start=1)]
 
     def _order(self) -> npt.NDArray[np.int64]:
         return np.argsort(-np.nan_to_num(self.values, nan=-np.inf), kind="stable")
@@ -173,6 +185,8 @@ class DesignSet:
                 row[f"{shown}_std"] = _number(scores.std[i])
             row[f"{shown}_status"] = str(scores.status[i])
             row[f"{shown}_message"] = scores.message[i]
+        for name, scores in self.parts.items():
+            row.setdefault(name, _number(scores.values[i]))
         row[self._naturalness] = _number(self.naturalness[i])
         row |= {name: _number(values[i]) for name, values in self.novelty.items()}
         row["kl_bound_nats"] = _number(self.kl[i])

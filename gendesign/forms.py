@@ -1,7 +1,7 @@
 """What designs look like: what their parts are called, how they are written into files, how they are compared.
 
-Above the codec nothing asks whether a design is a string or an array. It asks the form of its designs: `Text`, `Vector`
-(one row of named columns), `VectorSequence` (many rows of them) or `Image`.
+Above the codec nothing asks whether a design is a string or an array. It asks the form of its designs: `Text`,
+`Molecule`, `Vector` (one row of named columns), `VectorSequence` (many rows of them) or `Image`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
@@ -21,9 +21,16 @@ from gendesign.array_codecs import ImageCodec, VectorCodec, VectorSequenceCodec
 from gendesign.codecs import Codec, SequenceCodec
 from gendesign.designs import Array, Design
 from gendesign.files.designs import encode_npz, encode_picture
+from gendesign.files.molecules import encode_sdf, encode_smi
+from gendesign.graph_codec import MolecularGraphCodec
+from gendesign.metrics.distances import Floats, pairwise_distance
+from gendesign.metrics.similarity import molecule_distance
+from gendesign.molecule_codec import MoleculeCodec
 
 Files = Mapping[str, "bytes | Files"]
 """Contents of files by their names; a mapping is a folder."""
+Cells = Sequence[Mapping[str, Any]]
+"""Rows of designs.csv, by column."""
 
 
 class Form(ABC):
@@ -49,6 +56,10 @@ class Form(ABC):
         """The designs on a scale where distances mean something."""
         return designs
 
+    def distances(self, designs: Sequence[Design]) -> Floats:
+        """Distances between all of B designs, shape [B, B]; NaN where one of two cannot be compared."""
+        return pairwise_distance(self.comparable(designs))
+
     def changes(self, design: Design, lead: Design) -> dict[str, str | float]:
         """What designs.csv says of a design beside the one that it started from, by column."""
         return {}
@@ -58,12 +69,13 @@ class Form(ABC):
         """What designs.csv says of a design, by column."""
 
     @abstractmethod
-    def files(self, designs: Sequence[Design], titles: Sequence[str | None]) -> Files:
+    def files(self, designs: Sequence[Design], titles: Sequence[str | None], rows: Cells = ()) -> Files:
         """What is written beside designs.csv.
 
         Args:
             designs: best first.
             titles: a line about each; None for a design without a score by the guide.
+            rows: what designs.csv says of each.
         """
 
 
@@ -82,10 +94,52 @@ class Text(Form):
         mutations = sum(a != b for a, b in zip(text, start, strict=True)) if equal else ""
         return {"start": start, "mutations": mutations}
 
-    def files(self, designs: Sequence[Design], titles: Sequence[str | None]) -> Files:
+    def files(self, designs: Sequence[Design], titles: Sequence[str | None], rows: Cells = ()) -> Files:
         """FASTA of the designs that have a score."""
         lines = [f">{t}\n{d}\n" for d, t in zip(designs, titles, strict=True) if t is not None]
         return {self.result: "".join(lines).encode()}
+
+
+@dataclass(frozen=True)
+class Molecule(Form):
+    """Molecules, as canonical SMILES.
+
+    Args:
+        part: what the backbone builds them of: tokens, or the coordinates of a graph.
+        tokens: the number of these in a design; None: not known, characters are counted.
+    """
+
+    part: str = "token"
+    tokens: Callable[[str], int] | None = None
+
+    many, natural, result = "molecules", "training molecules", "designs.sdf"
+
+    def size(self, design: Design) -> int:
+        return len(design) if self.tokens is None else self.tokens(str(design))
+
+    def distances(self, designs: Sequence[Design]) -> Floats:
+        """1 - Tanimoto similarity of fingerprints."""
+        return molecule_distance(designs)
+
+    def cells(self, design: Design, rank: int) -> dict[str, str | float]:
+        """The SMILES under the name that all designs have, and under the one by which tools of chemists look for it."""
+        return {"design": str(design), "smiles": str(design)}
+
+    def changes(self, design: Design, lead: Design) -> dict[str, str | float]:
+        """The lead, and how like it the design is."""
+        return {
+            "start": str(lead),
+            "similarity_to_start": round(1.0 - molecule_distance([design, lead])[0, 1], 4),
+        }
+
+    def files(self, designs: Sequence[Design], titles: Sequence[str | None], rows: Cells = ()) -> Files:
+        """SMILES, and drawings with the scores, of the molecules that have a score."""
+        kept = [i for i, title in enumerate(titles) if title is not None]
+        molecules = [str(designs[i]) for i in kept]
+        names = [str(titles[i]).partition(" ")[0] for i in kept]
+        said = [{k: v for k, v in rows[i].items() if k not in ("design", "smiles")} for i in kept if rows]
+        records = encode_sdf(molecules, names, said or [{}] * len(kept))
+        return {"designs.smi": encode_smi(molecules, names), self.result: records}
 
 
 @dataclass(frozen=True)
@@ -113,7 +167,7 @@ class Vector(Form):
         values = np.asarray(design)
         return dict(zip(self.names(len(values)), values.tolist(), strict=True))
 
-    def files(self, designs: Sequence[Design], titles: Sequence[str | None]) -> Files:
+    def files(self, designs: Sequence[Design], titles: Sequence[str | None], rows: Cells = ()) -> Files:
         """All designs in the order of designs.csv, to the last bit."""
         return {self.result: encode_npz(designs=stack(designs), columns=self._column_names(designs))}
 
@@ -131,13 +185,13 @@ class VectorSequence(Vector):
         """Too many for a row: they stand in steps.csv."""
         return {}
 
-    def files(self, designs: Sequence[Design], titles: Sequence[str | None]) -> Files:
+    def files(self, designs: Sequence[Design], titles: Sequence[str | None], rows: Cells = ()) -> Files:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["rank", "step", *self._column_names(designs).tolist()])
         for rank, design in enumerate(designs, start=1):
             writer.writerows([rank, step, *row] for step, row in enumerate(np.asarray(design).tolist()))
-        return {**super().files(designs, titles), "steps.csv": text.getvalue().encode()}
+        return {**super().files(designs, titles, rows), "steps.csv": text.getvalue().encode()}
 
 
 @dataclass(frozen=True)
@@ -160,7 +214,7 @@ class Image(Form):
     def cells(self, design: Design, rank: int) -> dict[str, str | float]:
         return {"file": f"images/{_png(rank)}"}
 
-    def files(self, designs: Sequence[Design], titles: Sequence[str | None]) -> Files:
+    def files(self, designs: Sequence[Design], titles: Sequence[str | None], rows: Cells = ()) -> Files:
         """The arrays, and a PNG of 8 bits each."""
         pictures = {_png(rank): encode_picture(np.asarray(d)) for rank, d in enumerate(designs, start=1)}
         return {self.result: encode_npz(designs=stack(designs)), "images": pictures}
@@ -184,6 +238,16 @@ def form_of(codec: Codec) -> Form | None:
 @form_of.register
 def _(codec: SequenceCodec) -> Form:
     return Text()
+
+
+@form_of.register
+def _(codec: MoleculeCodec) -> Form:
+    return Molecule("token", lambda design: len(codec.split(design)) if codec.is_valid(design) else 0)
+
+
+@form_of.register
+def _(codec: MolecularGraphCodec) -> Form:
+    return Molecule("coordinate", lambda design: codec.length)
 
 
 @form_of.register

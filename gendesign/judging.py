@@ -9,14 +9,17 @@ from numpy.typing import NDArray
 
 from gendesign.backbone import Backbone
 from gendesign.data.training_arrays import training_arrays
+from gendesign.data.training_molecules import training_molecules
 from gendesign.data.training_table import training_sequences
 from gendesign.design_set import DesignSet
 from gendesign.designs import Design
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.errors import UnsupportedError
-from gendesign.forms import Form, Text, form_of, guess_form, stack
+from gendesign.forms import Form, Molecule, Text, form_of, guess_form, stack
 from gendesign.metrics.distances import nearest_array
-from gendesign.metrics.reference import novelty
+from gendesign.metrics.molecule_reference import MoleculeReference
+from gendesign.metrics.reference import Reference, novelty
+from gendesign.metrics.similarity import nearest_molecule
 from gendesign.rewards.base import Reward
 from gendesign.steering.particles import Cost, Plan
 from gendesign.steering.sampler import Steering
@@ -54,10 +57,12 @@ def judge_designs(
     form = form_of(backbone.codec) or guess_form(designs)
     alpha = getattr(method, "alpha", None)  # a number, unless the method needs none
     compared = _compare(backbone, designs, form)
+    guide = next(iter(rewards.values()), None)
     return DesignSet(
         designs=designs,
         scores={name: reward(designs) for name, reward in rewards.items()},
-        naturalness=_naturalness(backbone, designs, seed=seed, max_rows=plan.max_rows),
+        parts={part.label: part(designs) for part in getattr(guide, "parts", ())},
+        naturalness=_naturalness(backbone, designs, form, seed=seed, max_rows=plan.max_rows),
         novelty=compared.novelty,
         kl=np.array([kl for block in blocks for kl in block.kl], dtype=np.float64),
         alpha=alpha if isinstance(alpha, (int, float)) else None,
@@ -72,7 +77,7 @@ def judge_designs(
 
 
 def _naturalness(
-    backbone: Backbone, designs: list[Design], *, seed: int, max_rows: int
+    backbone: Backbone, designs: list[Design], form: Form, *, seed: int, max_rows: int
 ) -> NDArray[np.float64]:
     """Log-likelihood of each design over its letters or coordinates, in nats; NaN where the backbone cannot tell."""
     naturalness = np.full(len(designs), np.nan)
@@ -85,7 +90,9 @@ def _naturalness(
         except UnsupportedError:
             break
         # of an image made from latents, the latents have the likelihood
-        sizes = [len(d) if isinstance(d, str) else backbone.codec.length for d in (designs[i] for i in rows)]
+        sizes = [
+            form.size(d) if isinstance(d, str) else backbone.codec.length for d in (designs[i] for i in rows)
+        ]
         naturalness[rows] = found.cpu().numpy() / np.maximum(1, sizes)
     return naturalness
 
@@ -100,17 +107,32 @@ class _Compared:
 
 def _compare(backbone: Backbone, designs: list[Design], form: Form) -> _Compared:
     """Novelty of the designs, as far as the training data, or what is known of them, are at hand."""
+    if isinstance(form, Molecule):
+        return _compare_molecules(backbone, [str(design) for design in designs])
     if isinstance(form, Text):
         reference = backbone.reference
         text = [design for design in designs if isinstance(design, str)]
         return _Compared(
-            {} if reference is None else novelty(text, reference, training=training_sequences(backbone))
+            novelty(text, reference, training=training_sequences(backbone))
+            if isinstance(reference, Reference)
+            else {}
         )
     training = training_arrays(backbone)
     if training is None or not designs:
         return _Compared({})
     distance, rows = nearest_array(form.comparable(designs), stack(form.comparable(list(training))))
     return _Compared({"nearest_distance": distance}, [training[i] for i in rows])
+
+
+def _compare_molecules(backbone: Backbone, molecules: list[str]) -> _Compared:
+    reference = backbone.reference
+    found = reference.novelty(molecules) if isinstance(reference, MoleculeReference) else {}
+    training = training_molecules(backbone)
+    if training is None or not molecules:
+        return _Compared(found)
+    similarity, rows = nearest_molecule(molecules, training.fingerprints)
+    nearest: list[Design] = [training.molecules[i] for i in rows]
+    return _Compared(found | {"nearest_distance": 1.0 - similarity}, nearest)
 
 
 def in_network_rows(bound: Cost, backbone: Backbone) -> Cost:

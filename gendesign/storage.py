@@ -23,7 +23,8 @@ from gendesign.forms import Files, stack
 from gendesign.steering.particles import Cost
 
 RESULTS = (
-    "designs.fasta", "designs.npz", "images", "steps.csv", "designs.csv", "config.yaml", "summary.json"
+    "designs.fasta", "designs.sdf", "designs.smi", "designs.npz", "images", "steps.csv", "designs.csv", "config.yaml",
+    "summary.json",
 )  # fmt: skip
 """What `DesignSet.save` may write."""
 

@@ -117,7 +117,7 @@ def figures(run: DesignSet) -> dict[str, float | None]:
     assert guide is not None
     found |= {f"designs_{status.lower()}": count for status, count in guide.counts().items()}
     found["naturalness"] = _median(run.naturalness)
-    found["diversity"] = float(metrics.mean_pairwise_distance(run.form.comparable(run.designs)))
+    found["diversity"] = metrics.mean_pairwise_distance(run.designs, distance=run.form.distances)
     found["distinct"] = metrics.num_distinct(run.designs)
     found |= {f"novelty_{name}": _median(values) for name, values in run.novelty.items()}
     found["kmer_correlation"] = _likeness(run)
@@ -152,7 +152,7 @@ def _percentiles(run: DesignSet) -> dict[str, float]:
 
 def _likeness(run: DesignSet) -> float:
     reference = run.reference
-    if reference is None or not reference.top_spectra:
+    if not isinstance(reference, metrics.Reference) or not reference.top_spectra:
         return float("nan")
     k = max(reference.top_spectra)
     texts = [design for design in run.designs if isinstance(design, str)]

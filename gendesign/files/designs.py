@@ -1,4 +1,4 @@
-"""Designs as files, and back: arrays as .npz to the last bit, images as PNG for the eye, sequences as tables.
+"""Designs as files, and back: arrays as .npz to the last bit, images as PNG for the eye, text as tables.
 
 A PNG holds 8 bits a value: v is written as round(255 v), so what is read again differs by at most 1/510.
 """
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gendesign.designs import Array, Design
 from gendesign.errors import DataError
+from gendesign.files.molecules import normal
 from gendesign.files.sequences import read_rows
 
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -97,11 +98,13 @@ class Read:
         designs: strings or arrays.
         names: of each: the id of a record, a file, or the number of a line.
         problems: what was left out, in words.
+        molecules: whether they are SMILES; canonical ones, except where RDKit cannot read them.
     """
 
     designs: list[Design]
     names: list[str]
     problems: list[str]
+    molecules: bool = False
 
 
 def read_designs(path: Path, *, columns: Sequence[str] = ()) -> Read:
@@ -151,6 +154,12 @@ def _read_table(path: Path, columns: Sequence[str]) -> Read:
     rows = read_rows(path)
     problems = [f"{rows.unit} {line} is left out: {reason}" for line, reason in rows.problems]
     names = rows.columns.get("id", [str(line) for line in rows.lines])
+    smiles = next((name for name in rows.columns if name.lower() == "smiles"), None)
+    if smiles is not None and (not columns or list(columns) == [smiles]):
+        molecules: list[Design] = [normal(cell) for cell in rows.columns[smiles]]
+        if not molecules:
+            raise DataError(f"{path}: holds no molecule that can be read; {problems[0]}")
+        return Read(molecules, names, problems, molecules=True)
     if not columns:
         columns = [name for name in ("sequence", "design") if name in rows.columns][:1]
     if not columns and {"rank", "index"} <= rows.columns.keys() and path.with_suffix(".npz").exists():

@@ -1,4 +1,4 @@
-"""Reading tables of sequences with the line that each row came from: csv, tsv, FASTA and Parquet, plain or gzipped.
+"""Reading tables with the line that each row came from: csv, tsv, FASTA, SMILES, SDF and Parquet, plain or gzipped.
 
 Line numbers are kept so that a bad row can be named to the user who has to mend it. Cells stay text; what a
 column means is for the caller to say.
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gendesign.errors import DataError
+from gendesign.files.molecules import SDF_ENDINGS, SMILES_ENDINGS, read_sdf, read_smi
 
 FASTA_ENDINGS = (".fa", ".fasta", ".fna", ".faa")
 TEXT_TABLES = {".csv": ",", ".tsv": "\t"}
@@ -27,7 +28,7 @@ class Rows:
     Attributes:
         columns: the cells of each column, as text; all of one length.
         lines: where each row stands in the file, counted from 1.
-        unit: what `lines` counts: "line", or "row" in a Parquet file, which has no lines.
+        unit: what `lines` counts: "line", "record" in an SDF file, or "row" in a Parquet file, which has no lines.
         problems: rows that could not be read, as (line, reason).
     """
 
@@ -52,9 +53,10 @@ class Rows:
 
 
 def read_rows(path: str | Path) -> Rows:
-    """Read a file by its ending: .csv, .tsv, .fa/.fasta/.fna/.faa (each also with .gz), or .parquet.
+    """Read a file by its ending: .csv, .tsv, .fa/.fasta/.fna/.faa, .smi, .sdf (each also with .gz), or .parquet.
 
-    A FASTA file has the columns `id` (first word of the header), `description` (the rest) and `sequence`.
+    A FASTA file has the columns `id` (first word of the header), `description` (the rest) and `sequence`; a file of
+    molecules `smiles`, `id`, and what its records say.
 
     Args:
         path: the file.
@@ -77,8 +79,13 @@ def read_rows(path: str | Path) -> Rows:
         rows = _read_table(_read_text(path, packed), TEXT_TABLES[kind], path)
     elif kind in FASTA_ENDINGS:
         rows = _read_fasta(_read_text(path, packed), path)
+    elif kind in SMILES_ENDINGS:
+        rows = Rows(*read_smi(_read_text(path, packed)))
+    elif kind in SDF_ENDINGS:
+        columns, records, problems = read_sdf(_read_text(path, packed))
+        rows = Rows(columns, records, "record", problems)
     else:
-        known = ", ".join([*TEXT_TABLES, *FASTA_ENDINGS])
+        known = ", ".join([*TEXT_TABLES, *FASTA_ENDINGS, SMILES_ENDINGS[0], SDF_ENDINGS[0]])
         raise DataError(
             f"{path}: cannot tell the format; expected a name ending in {known} (or these with .gz), or .parquet"
         )

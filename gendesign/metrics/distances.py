@@ -3,7 +3,7 @@
 Distances between strings are fractions of a sequence in [0, 1], those between arrays are Euclidean.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from gendesign.designs import Design, key
 
 Floats = NDArray[np.float64]
+
+Distance = Callable[[Sequence[Design]], Floats]
+"""Distances between all of B designs, shape [B, B]."""
 
 _BLOCK = 8192  # training sequences compared at once, which bounds memory
 
@@ -136,17 +139,19 @@ def nearest_distance(designs: Sequence[str], training: Sequence[str]) -> Floats:
     return nearest
 
 
-def mean_pairwise_distance(designs: Sequence[Design]) -> float:
-    """Mean of `pairwise_distance` over pairs of different designs; NaN for fewer than two.
+def mean_pairwise_distance(designs: Sequence[Design], *, distance: Distance = pairwise_distance) -> float:
+    """Mean distance over pairs of different designs; NaN for fewer than two.
 
     Args:
         designs: strings over any letters, or arrays of one shape.
+        distance: of all pairs; those that it does not know (NaN) are left out.
 
     Returns:
         the mean, of strings in [0, 1].
     """
-    num = len(designs)
-    return float(pairwise_distance(designs).sum() / (num * (num - 1))) if num > 1 else float("nan")
+    between = distance(designs)[~np.eye(len(designs), dtype=bool)] if len(designs) > 1 else np.empty(0)
+    between = between[~np.isnan(between)]
+    return float(between.mean()) if len(between) else float("nan")
 
 
 def num_distinct(designs: Sequence[Design]) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gendesign.designs import Design, key
 from gendesign.errors import DesignError
 from gendesign.metrics.distances import (
+    Distance,
     gc_content,
     longest_run,
     mean_pairwise_distance,
@@ -108,7 +109,13 @@ def bootstrap_interval(
 
 
 def diverse_subset(
-    values: Floats, designs: Sequence[Design], n: int, *, diversity: float = 0.5, maximise: bool = True
+    values: Floats,
+    designs: Sequence[Design],
+    n: int,
+    *,
+    diversity: float = 0.5,
+    maximise: bool = True,
+    distance: Distance = pairwise_distance,
 ) -> NDArray[np.int64]:
     """Choose up to n designs that score well and differ from each other: maximal marginal relevance.
 
@@ -117,7 +124,7 @@ def diverse_subset(
         (1 - diversity) rank_i + diversity min_{j chosen} d_ij / max d
 
     where rank_i in [0, 1] is the design's rank by value among the candidates (1 for the best; equal values
-    share a rank) and d is `pairwise_distance`. Ties go to the earlier design. Designs with a NaN value and
+    share a rank) and d is `distance`. Ties go to the earlier design. Designs with a NaN value and
     copies of a design already chosen are never chosen, so fewer than n may come back.
 
     Args:
@@ -126,6 +133,7 @@ def diverse_subset(
         n: how many to choose, at least 1.
         diversity: 0 ranks by value alone, 1 spreads as far as possible.
         maximise: whether larger values are better.
+        distance: of all pairs; NaN counts as far apart.
 
     Returns:
         indices of the chosen designs, in the order of choice, shape [at most n].
@@ -157,8 +165,9 @@ def diverse_subset(
         return np.empty(0, dtype=np.int64)
     levels, order = np.unique(values[left], return_inverse=True)
     rank = order / max(len(levels) - 1, 1)
-    distances = pairwise_distance([designs[i] for i in left])
-    distances /= max(float(distances.max()), 1e-12)
+    distances = distance([designs[i] for i in left])
+    distances /= max(float(np.nanmax(distances, initial=0.0)), 1e-12)
+    distances = np.nan_to_num(distances, nan=1.0)
     chosen = [int(rank.argmax())]
     nearest = distances[chosen[0]].copy()
     while len(chosen) < min(n, len(left)):

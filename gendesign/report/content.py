@@ -80,6 +80,14 @@ class Content(ABC):
         """A design as a picture, where it is one."""
         return None
 
+    def facts(self, design: Design) -> Sequence[tuple[str, str]]:
+        """What else the list of designs says of one: names and numbers."""
+        return ()
+
+    def cautions(self, design: Design) -> Sequence[str]:
+        """What is strange about a design, in a few words each."""
+        return ()
+
     def distance(self, value: float) -> str:
         """A distance between designs as text."""
         return number(value)

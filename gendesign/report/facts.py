@@ -11,11 +11,12 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from gendesign.forms import Form, Image, Text, Vector, VectorSequence
+from gendesign.forms import Form, Image, Molecule, Text, Vector, VectorSequence
 from gendesign.metrics import summary as metrics
 from gendesign.report import figures
 from gendesign.report.content import Content, Words
 from gendesign.report.figures import Series
+from gendesign.report.molecules import Molecules
 from gendesign.report.pictures import Pictures
 from gendesign.report.sequences import Sequences
 from gendesign.report.shown import Role, Shown
@@ -53,7 +54,7 @@ def gather(run: "DesignSet") -> dict[str, Any]:
         "missing": _missing(run, guide, heldout, content),
         "words": words,
         "parts": {"first": content.first, "later": content.later},
-        "headline": _headline(run, sets, guide, heldout),
+        "headline": _headline(run, sets, guide, heldout, words),
         "tiles": _tiles(run, sets, guide, heldout, content),
         "verdict": _verdict(run, sets, guide, heldout, words),
         "scatters": _scatters(run, sets, guide, heldout, words),
@@ -69,6 +70,7 @@ def gather(run: "DesignSet") -> dict[str, Any]:
 
 CONTENTS: dict[type[Form], type[Content]] = {
     Text: Sequences,
+    Molecule: Molecules,
     Vector: Vectors,
     VectorSequence: Vectors,
     Image: Pictures,
@@ -116,12 +118,15 @@ def _missing(run: "DesignSet", guide: Role | None, heldout: Role | None, content
     if run.reference is not None:
         absent = [role.name for role in (guide, heldout) if role is not None and role.natural is None]
         said += [
-            f"The backbone's reference holds no values of {name} for natural sequences." for name in absent
+            f"The backbone's reference holds no values of {name} for {content.words.natural}."
+            for name in absent
         ]
     return said
 
 
-def _headline(run: "DesignSet", sets: list[Shown], guide: Role | None, heldout: Role | None) -> Markup:
+def _headline(
+    run: "DesignSet", sets: list[Shown], guide: Role | None, heldout: Role | None, words: Words
+) -> Markup:
     """The result in one sentence."""
     num = len(run.designs)
     if not num:
@@ -136,8 +141,8 @@ def _headline(run: "DesignSet", sets: list[Shown], guide: Role | None, heldout: 
         now, before, aside = median(sets[-1].values(role.name)), median(sets[0].values(role.name)), []
         if role.natural is not None:
             share = float(metrics.percentile_of(np.array(now), role.natural))
-            every = f"{percent(min(share, 99.9))} of natural sequences"
-            every = "every natural sequence" if now > role.natural[100] else every
+            every = f"{percent(min(share, 99.9))} of {words.natural}"
+            every = f"every {words.natural.removesuffix('s')}" if now > role.natural[100] else every
             aside.append(f"above {every}")
         if len(sets) == 2 and np.isfinite(before):
             aside.append(f"unsteered: {number(before, role.decimals)}")
@@ -177,7 +182,7 @@ def _tiles(
         tiles.append(
             {"label": "Naturalness", "value": number(median(sets[-1].naturalness), 2), "notes": notes}
         )
-    distance = metrics.mean_pairwise_distance(sets[-1].comparable)
+    distance = sets[-1].apart
     notes = [content.apart(distance)] if np.isfinite(distance) else []
     if run.designs:
         value = f"{metrics.num_distinct(run.designs)} of {len(run.designs)}"

@@ -11,7 +11,7 @@ from gendesign.errors import DesignError
 from gendesign.metrics import summary as metrics
 from gendesign.report import sequence_figures
 from gendesign.report.figures import Series
-from gendesign.report.shown import NUCLEIC, PROTEIN, Shown
+from gendesign.report.shown import NUCLEIC, PROTEIN, Shown, sequences_of
 from gendesign.report.text import number
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def likeness(run: "DesignSet", sets: list[Shown], alphabet: str) -> dict[str, An
     Returns:
         the template's variables likeness (panels), likeness_text, and likeness_notes.
     """
-    reference = run.reference
+    reference = sequences_of(run)
     out: dict[str, Any] = {"likeness": [], "likeness_text": "", "likeness_notes": []}
     if reference is None or not reference.spectra or not run.designs:
         return out

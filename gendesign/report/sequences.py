@@ -11,7 +11,7 @@ from gendesign.designs import Design
 from gendesign.metrics import summary as metrics
 from gendesign.report.content import Content, Floats, Row, Words
 from gendesign.report.likeness import likeness, logo
-from gendesign.report.shown import NUCLEIC, Shown, alphabet_of
+from gendesign.report.shown import NUCLEIC, Shown, alphabet_of, sequences_of
 from gendesign.report.text import NONE, median, percent
 
 COPIED = 25
@@ -83,10 +83,12 @@ class Sequences(Content):
     @property
     def word(self) -> int:
         """Length of the shortest copied stretch that can be seen."""
-        return 16 if self.run.reference is None else self.run.reference.word
+        reference = sequences_of(self.run)
+        return 16 if reference is None else reference.word
 
     def natural_cells(self) -> dict[str, str]:
-        facts = {} if self.run.reference is None else self.run.reference.natural_facts
+        reference = sequences_of(self.run)
+        facts = {} if reference is None else reference.natural_facts
         if not facts.get("num", 0) > 1:
             return {}
         cells = {"Distinct": f"{facts.get('distinct', np.nan):,.0f} of {facts['num']:,.0f}"}

@@ -1,13 +1,16 @@
 """A set of designs as the page names, colours and measures it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gendesign.designs import Design
+from gendesign.metrics.distances import mean_pairwise_distance
+from gendesign.metrics.reference import Reference
 from gendesign.report.figures import Series
 
 if TYPE_CHECKING:
@@ -47,10 +50,10 @@ class Shown:
         """The designs that are text: all of them, or none."""
         return [design for design in self.run.designs if isinstance(design, str)]
 
-    @property
-    def comparable(self) -> Sequence[Design]:
-        """The designs on a scale where distances mean something."""
-        return self.run.form.comparable(self.run.designs)
+    @cached_property
+    def apart(self) -> float:
+        """Mean distance of two designs."""
+        return mean_pairwise_distance(self.run.designs, distance=self.run.form.distances)
 
     def values(self, name: str | None) -> Floats:
         """Scores by a reward, NaN where there are none; shape [designs]."""
@@ -99,10 +102,16 @@ class Role:
         return self.name == other.name or self.unit == other.unit != ""
 
 
+def sequences_of(run: "DesignSet") -> Reference | None:
+    """The reference, where it is one of sequences."""
+    return run.reference if isinstance(run.reference, Reference) else None
+
+
 def alphabet_of(run: "DesignSet") -> str:
     """The reference's alphabet; without one, the first known alphabet that the designs fit."""
-    if run.reference is not None:
-        return run.reference.alphabet
+    reference = sequences_of(run)
+    if reference is not None:
+        return reference.alphabet
     letters = set("".join(design for design in run.designs if isinstance(design, str)))
     for alphabet in ("ACGT", "ACGU", "ACDEFGHIKLMNPQRSTVWY"):
         if letters <= set(alphabet):

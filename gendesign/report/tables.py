@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gendesign.metrics import summary as metrics
 from gendesign.report.content import Content, Words
 from gendesign.report.sequences import copied
-from gendesign.report.shown import Role, Shown
+from gendesign.report.shown import Role, Shown, sequences_of
 from gendesign.report.text import NONE, median, number
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def variety_table(sets: list[Shown], content: Content) -> dict[str, Any]:
         return f"{metrics.num_distinct(one.designs)} of {len(one.designs)}" if one.designs else NONE
 
     def apart(one: Shown) -> str:
-        return content.distance(metrics.mean_pairwise_distance(one.comparable))
+        return content.distance(one.apart)
 
     def new(one: Shown) -> str:
         return content.distance(median(one.novelty("nearest_distance")))
@@ -77,9 +77,13 @@ def design_table(one: Shown, guide: Role | None, heldout: Role | None, content: 
     order = np.argsort(np.where(np.isfinite(by_guide), -by_guide, np.inf), kind="stable")
     chosen: set[int] = set()
     if np.isfinite(by_guide).any():
-        chosen = set(metrics.diverse_subset(by_guide, one.comparable, min(SHORTLIST, num)).tolist())
+        least = min(SHORTLIST, num)
+        chosen = set(
+            metrics.diverse_subset(by_guide, one.designs, least, distance=one.run.form.distances).tolist()
+        )
     stretch, nearest = one.novelty("longest_copied"), one.novelty("nearest_distance")
-    word = one.run.reference.word if one.run.reference is not None else 1
+    reference = sequences_of(one.run)
+    word = 1 if reference is None else reference.word
     known = one.run.nearest
     rows = []
     for rank, i in enumerate(order.tolist(), start=1):
@@ -104,6 +108,8 @@ def design_table(one: Shown, guide: Role | None, heldout: Role | None, content: 
                 "failed": guide is not None and not np.isfinite(by_guide[i]),
                 "shortlist": i in chosen,
                 "text": content.show(one.designs[i]),
+                "facts": content.facts(one.designs[i]),
+                "cautions": content.cautions(one.designs[i]),
             }
         )
     good = [row for row in rows if not row["failed"]]

@@ -1,0 +1,130 @@
+"""Molecules as SVG inside the page: one scale, one line width, black bonds and coloured heteroatoms on white.
+
+A bond is equally long in every drawing, so that large molecules look large; only what would not fit is drawn smaller.
+With a core given, molecules that hold it are turned so that it lies alike in all of them, and it is shaded.
+"""
+
+import re
+from functools import lru_cache
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from gendesign import chemistry
+from gendesign.errors import DesignError
+from gendesign.files.molecules import flat
+
+WIDTH, HEIGHT = 300, 210
+"""Units of a drawing; a bond is BOND of them long."""
+BOND = 21
+_STYLE = {
+    "fixedBondLength": BOND,
+    "bondLineWidth": 1.5,
+    "padding": 0.04,
+    "minFontSize": 9,
+    "maxFontSize": 14,
+    "additionalAtomLabelPadding": 0.06,
+    "clearBackground": False,
+    "highlightRadius": 0.36,
+    "fillHighlights": True,
+    "highlightBondWidthMultiplier": 9,
+    "standardColoursForHighlightedAtoms": True,
+}
+"""Of RDKit's drawing."""
+_SHADE = (0.84, 0.91, 0.99)
+_COLOURS = {
+    7: (0.13, 0.3, 0.85),
+    8: (0.85, 0.1, 0.1),
+    9: (0.0, 0.5, 0.4),
+    15: (0.75, 0.4, 0.0),
+    16: (0.62, 0.48, 0.0),
+    17: (0.0, 0.5, 0.1),
+    35: (0.55, 0.25, 0.1),
+    53: (0.45, 0.1, 0.55),
+}
+"""Of elements by atomic number, each dark enough to be read on white."""
+
+
+@lru_cache(maxsize=1024)
+def drawing(smiles: str, *, label: str = "", core: str = "") -> Markup:
+    """A molecule as an svg element; a dashed frame in words where it is none.
+
+    Args:
+        smiles: of the molecule.
+        label: text alternative; the SMILES by default.
+        core: SMILES of a part to lay out alike, `*` at its open ends; "" for none.
+    """
+    try:
+        mol = chemistry.parse(smiles)
+    except DesignError:
+        return Markup('<div class="nothing" role="img" aria-label="{}">no molecule</div>').format(
+            label or "no molecule"
+        )
+    drawn, shaded = _laid_out(mol, core)
+    with chemistry.rdkit():
+        from rdkit.Chem.Draw import rdMolDraw2D
+
+        canvas = rdMolDraw2D.MolDraw2DSVG(WIDTH, HEIGHT)
+        options = canvas.drawOptions()
+        for name, value in _STYLE.items():
+            setattr(options, name, value)
+        options.updateAtomPalette(_COLOURS)
+        atoms, bonds = shaded
+        canvas.DrawMolecule(
+            drawn,
+            highlightAtoms=atoms,
+            highlightBonds=bonds,
+            highlightAtomColors=dict.fromkeys(atoms, _SHADE),
+            highlightBondColors=dict.fromkeys(bonds, _SHADE),
+        )
+        canvas.FinishDrawing()
+        return _element(canvas.GetDrawingText(), label or smiles)
+
+
+def _laid_out(mol: Any, core: str) -> tuple[Any, tuple[list[int], list[int]]]:
+    """The molecule in the plane, and the atoms and bonds of the core."""
+    drawn = flat(mol)
+    pattern = _core(core) if core else None
+    match = list(drawn.GetSubstructMatch(pattern[0])) if pattern else []
+    if not pattern or not match:
+        return drawn, ([], [])
+    with chemistry.rdkit():
+        from rdkit.Chem import rdDepictor
+
+        rdDepictor.GenerateDepictionMatching2DStructure(drawn, pattern[0], acceptFailure=True)
+    inside = [match[i] for i in pattern[1]]
+    ends = set(inside)
+    bonds = [b.GetIdx() for b in drawn.GetBonds() if {b.GetBeginAtomIdx(), b.GetEndAtomIdx()} <= ends]
+    return drawn, (inside, bonds)
+
+
+@lru_cache(maxsize=4)
+def _core(smiles: str) -> tuple[Any, list[int]] | None:
+    """The core as a pattern with coordinates, and which of its atoms are no open ends; None where it is no molecule."""
+    try:
+        mol = flat(chemistry.parse(smiles, attachments=True))
+    except DesignError:
+        return None
+    with chemistry.rdkit() as chem:
+        pattern = chem.AdjustQueryProperties(mol, _any_ends(chem))
+    return pattern, [atom.GetIdx() for atom in mol.GetAtoms() if atom.GetAtomicNum() > 0]
+
+
+def _any_ends(chem: Any) -> Any:
+    """Open ends match any atom, hydrogen among them being none; all else matches as it is."""
+    wanted = chem.AdjustQueryParameters.NoAdjustments()
+    wanted.makeDummiesQueries = True
+    return wanted
+
+
+def _element(text: str, label: str) -> Markup:
+    """RDKit's file as an element of a page: no prolog, no classes, colours only where they are not black."""
+    body = text[text.index("<!-- END OF HEADER -->") + 22 : text.rindex("</svg>")]
+    body = re.sub(r"\sclass='[^']*'", "", body)
+    body = re.sub(
+        r"fill-rule:evenodd;|stroke-linecap:butt;|stroke-linejoin:miter;|stroke-opacity:1;?", "", body
+    )
+    body = re.sub(r"fill:none;", "", body)
+    body = re.sub(r"\s*\n\s*", "", body)
+    head = f'<svg class="mol" viewBox="0 0 {WIDTH} {HEIGHT}" fill="none" role="img"><title>{escape(label)}</title>'
+    return Markup(head + body + "</svg>")
