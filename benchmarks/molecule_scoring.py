@@ -8,14 +8,16 @@ already there), and those of a second `Pooled` that finds everything in the cach
 
     parallel efficiency = alone / (2 x pooled),    speed-up of the cache = pooled / cached
 
-All three are measured on the same molecules in one go, in ten slices that take turns, since a machine may have other
-work to do.
+and the seconds of processor time that the first two needed (workers included), whose ratio bounds the efficiency and
+depends little on what else the machine does. All are measured on the same molecules, in slices that take turns.
 """
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -24,12 +26,22 @@ from gendesign.files.sequences import read_rows
 from gendesign.rewards import Pooled, Reward, load_reward
 
 SLICES = 10
+NAMES = ("alone", "pooled", "cached")
 
 
-def seconds(reward: Reward, designs: Sequence[str]) -> tuple[float, np.ndarray]:
-    start = time.perf_counter()
+def processor_seconds(pids: Sequence[int]) -> float:
+    """Processor time that this process and others have used so far (Linux)."""
+    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+    return time.process_time() + sum(int(f[11]) + int(f[12]) for f in fields) / os.sysconf("SC_CLK_TCK")
+
+
+def measured(
+    reward: Reward, designs: Sequence[str], pids: Sequence[int] = ()
+) -> tuple[float, float, np.ndarray]:
+    """Seconds, seconds of processor time, values."""
+    start, used = time.perf_counter(), processor_seconds(pids)
     values = reward(list(designs)).values
-    return time.perf_counter() - start, values
+    return time.perf_counter() - start, processor_seconds(pids) - used, values
 
 
 def main() -> None:
@@ -42,33 +54,41 @@ def main() -> None:
     arguments = parser.parse_args()
     smiles = read_rows(arguments.table or locate("zinc250k")).columns["smiles"]
     smiles = [str(s) for s in np.random.default_rng(0).permutation(smiles)]
-    print("| repeat | molecules | alone, s | pooled, s | cached, s | efficiency | cache speed-up |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| molecules | alone, s | pooled, s | cached, s | efficiency | cache | cpu alone, s | cpu pooled, s | ratio |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for repeat in range(arguments.repeats):
         start = repeat * arguments.molecules % max(1, len(smiles) - arguments.molecules)
         designs = smiles[start : start + arguments.molecules]
         size = -(-len(designs) // SLICES)
         alone = load_reward(arguments.reward)
-        total = {"alone": 0.0, "pooled": 0.0, "cached": 0.0}
+        wall, processor = dict.fromkeys(NAMES, 0.0), dict.fromkeys(NAMES, 0.0)
         with (
             tempfile.TemporaryDirectory() as folder,
             Pooled(load_reward(arguments.reward), processes=arguments.processes, cache=folder) as pooled,
         ):
-            warm = smiles[-50:]
-            alone(warm), pooled(warm)
             cached = Pooled(load_reward(arguments.reward), processes=arguments.processes, cache=folder)
+            alone(smiles[-200:]), pooled(smiles[-200:])
+            pids = [worker.process.pid for worker in pooled._pool.workers]
             for place in range(0, len(designs), size):
                 some = designs[place : place + size]
                 found = {}
-                for name, reward in (("alone", alone), ("pooled", pooled), ("cached", cached)):
-                    spent, found[name] = seconds(reward, some)
-                    total[name] += spent
-                assert np.array_equal(found["alone"], found["pooled"], equal_nan=True)
-                assert np.array_equal(found["alone"], found["cached"], equal_nan=True)
-        efficiency = total["alone"] / arguments.processes / total["pooled"]
-        row = [repeat + 1, len(designs), *(f"{total[name]:.1f}" for name in total)]
-        row += [f"{efficiency:.2f}", f"{total['pooled'] / total['cached']:.0f}"]
-        print("| " + " | ".join(map(str, row)) + " |", flush=True)
+                for name, reward in zip(NAMES, (alone, pooled, cached), strict=True):
+                    spent, used, found[name] = measured(reward, some, pids)
+                    wall[name] += spent
+                    processor[name] += used
+                for name in NAMES[1:]:
+                    assert np.array_equal(found["alone"], found[name], equal_nan=True)
+        row = [str(len(designs)), *(f"{wall[name]:.1f}" for name in NAMES)]
+        row += [
+            f"{wall['alone'] / arguments.processes / wall['pooled']:.2f}",
+            f"{wall['pooled'] / wall['cached']:.0f} x",
+        ]
+        row += [f"{processor[name]:.1f}" for name in NAMES[:2]] + [
+            f"{processor['alone'] / processor['pooled']:.2f}"
+        ]
+        print(f"| {' | '.join(row)} |", flush=True)
 
 
 if __name__ == "__main__":

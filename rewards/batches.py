@@ -106,6 +106,12 @@ class Batch:
             self._cache.keep(self._fresh)
         self._fresh, self._kept_at = {}, time.monotonic()
 
+    def close(self) -> None:
+        """Write what is new to the cache, and let go of it."""
+        self.keep()
+        if self._cache is not None:
+            self._cache.close()
+
     def scores(self) -> Scores:
         """The scores of all designs, in their order."""
         records = [record for record in self._records if record is not None]

@@ -1,6 +1,6 @@
 """Rewards over processes: many designs at a time, each molecule once, what is known already from disk.
 
-Designs go to worker processes in portions of about a tenth of a second. A portion is spelled canonically first, in the
+Designs go to worker processes in portions that shrink toward the end. A portion is spelled canonically first, in the
 worker; what another portion is already busy with, or the cache knows, is not scored again. A portion whose worker dies
 or does not answer in time is asked again design by design, so that only the one to blame gets FAILED or TIMED_OUT.
 Scores stand in the order of the designs, whatever the order of the answers, and equal those of the reward itself.
@@ -24,8 +24,8 @@ from gendesign.rewards.batches import Batch
 from gendesign.rewards.score_cache import ScoreCache
 from gendesign.rewards.workers import Lost, Worker, WorkerPool
 
-PORTION_S = 0.1
-"""Seconds of work that are given to a worker at a time."""
+PORTION_S = 0.5
+"""Most seconds of work that are given to a worker at a time."""
 MOST = 256
 """Designs of the largest portion."""
 
@@ -123,7 +123,7 @@ class Pooled(Reward):
             self.close()
             raise
         finally:
-            batch.keep()
+            batch.close()
         return batch.scores()
 
     def _ask(self, worker: Worker, rows: list[int], designs: list[Design], task: str) -> None:
@@ -131,7 +131,7 @@ class Pooled(Reward):
             self._pool.ask(worker, (rows, task, time.monotonic()), task, designs)
 
     def _portion(self, waiting: int) -> int:
-        share = -(-waiting // self.processes)
+        share = -(-waiting // (2 * self.processes))  # ever smaller ones, so that all end together
         return max(1, min(int(PORTION_S / self._pace), share, MOST))
 
 

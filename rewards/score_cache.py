@@ -17,7 +17,6 @@ import re
 import sqlite3
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -68,6 +67,7 @@ class ScoreCache:
             raise OutputError(f"cache folder {folder} cannot be made: {error.strerror or error}") from error
         self.path = folder / f"{slug}-{digest}.sqlite"
         self._usable = True
+        self._file: sqlite3.Connection | None = None
 
     def find(self, designs: Sequence[str]) -> dict[str, Record]:
         """What is known of designs; nothing of those that are not."""
@@ -104,25 +104,33 @@ class ScoreCache:
         if rows:
             self._with_file(write)
 
+    def close(self) -> None:
+        """Let go of the file; it is opened again when it is needed."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
     def _with_file(self, action: Callable[[sqlite3.Connection], Result]) -> Result | None:
         """Do something with the file, once more with a new one if it is damaged; None if there is no use."""
         for attempt in range(2):
             if not self._usable:
-                return None
+                break
             try:
-                with closing(self._open()) as file:
-                    return action(file)
+                self._file = self._file or self._open()
+                return action(self._file)
             except (sqlite3.OperationalError, OSError) as error:
+                self.close()
                 self._usable = False
                 log.warning("%s: cannot be used (%s); scores are calculated and not kept", self.path, error)
             except sqlite3.DatabaseError as error:
+                self.close()
                 log.warning("%s: is damaged or not ours (%s); a new one is begun", self.path, error)
                 if attempt or not self._remove():
                     self._usable = False
         return None
 
     def _open(self) -> sqlite3.Connection:
-        file = sqlite3.connect(self.path, timeout=30.0, isolation_level=None)
+        file = sqlite3.connect(self.path, timeout=30.0, isolation_level=None, check_same_thread=False)
         try:
             if not _tables(file):
                 file.execute("BEGIN IMMEDIATE")

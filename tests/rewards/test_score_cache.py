@@ -34,6 +34,7 @@ class Counted(LogP):
 def cache(tmp_path: Path) -> ScoreCache:
     cache = ScoreCache(tmp_path, LogP())
     cache.keep(RECORDS)
+    cache.close()
     return cache
 
 
@@ -120,9 +121,11 @@ def test_a_file_of_another_layout_or_reward_is_replaced(
         file.execute("PRAGMA user_version = 99")
     assert cache.find(["CO"]) == {} and "layout 99" in caplog.text
     cache.keep({"CO": (1.0, None, "OK", "")})
+    cache.close()
     other = ScoreCache(cache.path.parent, Similarity("CCO"))
     os.replace(cache.path, other.path)
     assert other.find(["CO"]) == {} and "another reward" in caplog.text
+    cache.close()
     cache.path.write_text("design,value\nCO,1.0\n" * 100)
     assert cache.find(["CO"]) == {} and "not a database" in caplog.text
 
