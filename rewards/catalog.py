@@ -19,6 +19,7 @@ import yaml
 
 from gendesign.building import build, resolve
 from gendesign.errors import ConfigError, TrustError
+from gendesign.pretrained import CONFIG, read_config
 from gendesign.rewards.base import FunctionReward, Reward
 
 
@@ -49,9 +50,7 @@ def load_reward(name_or_folder: str | Path, *, device: str = "cpu", trust: Seque
         reward = build_reward(_read(shipped), trust=trust)
         reward.name = given
     elif path.is_dir():
-        from gendesign.rewards.predicted import PredictedReward
-
-        reward = PredictedReward(str(path))
+        reward = _of_folder(path)
     elif path.is_file():
         reward = build_reward(_read(path), trust=trust)
     else:
@@ -108,6 +107,17 @@ def _read(file: Path) -> Any:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{file}: cannot be read as YAML ({str(error).splitlines()[0]})") from error
+
+
+def _of_folder(folder: Path) -> Reward:
+    """The reward of a folder of weights, by their kind."""
+    if (folder / CONFIG).is_file() and read_config(folder).get("kind") == "regressor":
+        from gendesign.rewards.activity import PredictedActivity
+
+        return PredictedActivity(str(folder))
+    from gendesign.rewards.predicted import PredictedReward
+
+    return PredictedReward(str(folder))
 
 
 def _first_comment(file: Path) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gendesign.codecs import SequenceCodec
 from gendesign.data.images import ArrayDataModule
+from gendesign.data.molecules import MoleculeDataModule
 from gendesign.data.sequences import SequenceDataModule
 from gendesign.data.training_arrays import describe_arrays
 from gendesign.errors import GendesignError
@@ -43,6 +44,8 @@ def describe_training(data: object) -> dict[str, Any]:
     """
     if isinstance(data, ArrayDataModule):
         return describe_arrays(data)
+    if isinstance(data, MoleculeDataModule):
+        return data.describe()
     if not isinstance(data, SequenceDataModule):
         return {}
     said = {name: getattr(data, name) for name in _SPLIT}

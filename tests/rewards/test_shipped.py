@@ -19,12 +19,14 @@ from gendesign.rewards.predictors import PRETRAINED
 rng = np.random.default_rng(0)
 DESIGNS = ["".join(rng.choice(list("ACGT"), 80)) for _ in range(4)]
 PREDICTORS = ["dna-expression", "dna-expression-heldout"]
+REGRESSORS = ["molecule-seh", "molecule-seh-heldout"]
 CLASSIFIERS = ["digit-classifier", "digit-classifier-heldout"]
 
 
 IMAGES = list(rng.random((4, 8, 8)))
 OF_IMAGES = ["brightness", "compressibility", "contrast", "digit", "digit-heldout"]
 MOLECULES = ["CC(=O)Oc1ccccc1C(=O)O", "CCO", "C[C@H](N)C(=O)O", "C[N+](C)(C)CC(=O)[O-]"]
+MOLECULES += ["CCC(=O)N1CCC(NC(=O)Nc2ccc(OC(F)(F)F)cc2)CC1"]  # in the domain of learned activities
 
 
 @pytest.mark.parametrize("name", list_rewards())
@@ -40,7 +42,7 @@ def test_every_shipped_reward_scores_designs_of_its_kind_and_no_others(name: str
     assert not reward(["AC?N" * 20]).ok.any()
 
 
-@pytest.mark.parametrize("name", [*PREDICTORS, *CLASSIFIERS])
+@pytest.mark.parametrize("name", [*PREDICTORS, *REGRESSORS, *CLASSIFIERS])
 def test_what_was_trained_is_small_and_has_a_card(name: str) -> None:
     folder = PRETRAINED / name
     assert sum(file.stat().st_size for file in folder.iterdir()) < 4e6
