@@ -122,6 +122,43 @@ def spectrum_correlation(a: Floats, b: Floats) -> float:
     return float(np.clip((x @ y) / norm, -1.0, 1.0)) if norm > 0 else float("nan")
 
 
+def word_likeness(designs: Sequence[str], spectrum: Floats, k: int, alphabet: str = "ACGT") -> Floats:
+    """How familiar the words of each design are: the mean over its words w of log(f_w K^k), in nats.
+
+    It is 0 where words are as frequent as if letters were drawn evenly, below 0 where a spectrum hardly knows them.
+    Unlike a correlation of spectra it is a figure of a single design.
+
+    Args:
+        designs: sequences of any lengths.
+        spectrum: f, frequencies of natural words, shape [len(alphabet)**k]. An unseen word counts as if a tenth of
+            what even letters would give had been seen.
+        k: word length.
+        alphabet: letters in the order of the spectrum.
+
+    Returns:
+        nats a word, shape [len(designs)]; NaN for a design without a word of length k.
+
+    Raises:
+        DesignError: the spectrum is of other words.
+    """
+    size = len(alphabet) ** max(k, 0)
+    if k < 1 or spectrum.shape != (size,):
+        raise DesignError(f"expected a spectrum of {size} words of k={k}, but came shape {spectrum.shape}")
+    known = np.log(np.maximum(spectrum * size, 0.1))
+    found = np.full(len(designs), np.nan)
+    for i, design in enumerate(designs):
+        digits = encode_letters([design], alphabet)[1:-1]
+        if len(digits) < k:
+            continue
+        valid = _windows(digits, k)
+        codes = np.zeros(len(valid), dtype=np.int64)
+        for offset in range(k):
+            codes = codes * len(alphabet) + digits[offset : offset + len(valid)]
+        if valid.any():
+            found[i] = known[codes[valid]].mean()
+    return found
+
+
 def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint32]:
     """The upper half of MurmurHash3's 64-bit finaliser, in which every bit of `value` flips half the bits."""
     value = (value ^ (value >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)

@@ -63,7 +63,7 @@ class GuardedExport(ExportPretrained):
             )
         if value > self.best:
             self.best = value
-            names = ("val_guide", "val_heldout", "val_kl", "val_naturalness")
+            names = ("val_guide", "val_heldout", "val_kl", "val_naturalness", "val_likeness")
             shown = {name: float(trainer.callback_metrics[name]) for name in names}
             self._export(trainer, pl_module, {k: v for k, v in shown.items() if v == v})
 

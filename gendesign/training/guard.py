@@ -1,10 +1,14 @@
 """A guard against reward hacking: bands in which designs must stay, whatever the guiding reward says of them.
 
-Three figures of a design tell that a reward is being exploited: a held-out reward that no longer follows, a likelihood
-under the base that falls, and members of a predictor that disagree. Each has a band, counted from what unsteered
-designs of the base have, in their standard deviations:
+Four figures of a design tell that a reward is being exploited: a held-out reward that no longer follows, a likelihood
+under the base that falls, words that natural sequences hardly have (which a base may find likely all the same), and
+members of a predictor that disagree. Each has a band, counted from what unsteered designs of the base have, in their
+standard deviations:
 
     z = (figure - median of the base) / standard deviation of the base,    low <= z <= high.
+
+Where no band is given, it ends at a quantile of the base's designs, on the side on which exploitation shows: a set is
+outside when its median design is one of those that the base hardly ever makes. Nothing of a run enters that rule.
 
 Two actions: `broken` says whether the medians of a set have left (fine-tuning then stops), and `distances` says how far
 each design is outside, by which it is weighted down (`GuardedReward`, for any steering method).
@@ -27,12 +31,15 @@ from gendesign.building import Configurable, check_arguments, finite, whole
 from gendesign.designs import Design
 from gendesign.errors import ConfigError
 from gendesign.loading import load_backbone
+from gendesign.metrics.kmers import word_likeness
+from gendesign.metrics.reference import Reference
 from gendesign.rewards.base import Reward
 from gendesign.rewards.catalog import load_reward
 from gendesign.rewards.scores import Scores, Status
 
 Band = Sequence[float | None]
-FIGURES = ("heldout", "naturalness", "disagreement")
+FIGURES = {"heldout": "low", "naturalness": "low", "likeness": "low", "disagreement": "high"}
+"""What a guard looks at, and on which side exploitation shows."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +50,23 @@ class Figures:
         heldout: the held-out reward.
         naturalness: log-likelihood under the base, nats a coordinate.
         disagreement: standard deviation of the guiding reward over its members.
+        likeness: how familiar natural sequences are with its words, nats a word (`gendesign.metrics.kmers`); None where
+            the base brings no spectra of them.
     """
 
     heldout: NDArray[np.float64]
     naturalness: NDArray[np.float64]
     disagreement: NDArray[np.float64]
+    likeness: NDArray[np.float64] | None = None
+
+    def __getitem__(self, name: str) -> NDArray[np.float64]:
+        """A figure by its name."""
+        found = getattr(self, name)
+        return np.full(len(self.heldout), np.nan) if found is None else found
 
     def medians(self) -> dict[str, float]:
         """Of each figure."""
-        return {name: _median(getattr(self, name)) for name in FIGURES}
+        return {name: _median(self[name]) for name in FIGURES}
 
 
 def figures(
@@ -69,7 +84,7 @@ def figures(
         designs: to be measured.
         guide: their scores by the guiding reward, whose deviations are the disagreement.
         heldout: the reward that steering does not follow.
-        base: the backbone whose likelihood is the naturalness.
+        base: the backbone whose likelihood is the naturalness, and whose reference holds natural words.
         num_times: noise levels a design in the likelihood.
         seed: of the likelihood's noise.
     """
@@ -82,16 +97,29 @@ def figures(
         heldout=unknown if heldout is None else heldout(designs).values,
         naturalness=natural,
         disagreement=unknown if guide is None or guide.std is None else guide.std,
+        likeness=None if base is None else _likeness(designs, base),
     )
 
 
+def _likeness(designs: Sequence[Design], base: Backbone) -> NDArray[np.float64] | None:
+    """Of the longest words whose natural spectrum the base brings."""
+    reference = base.reference
+    if not isinstance(reference, Reference) or not reference.spectra:
+        return None
+    k = max(reference.spectra)
+    text = [design if isinstance(design, str) else "" for design in designs]
+    return word_likeness(text, reference.spectra[k], k, reference.alphabet)
+
+
 class Guard(Configurable):
-    """Bands of the three figures, in standard deviations of the base's designs from their median.
+    """Bands of the figures, in standard deviations of the base's designs from their median.
 
     Args:
-        heldout: (low, high), null where open.
+        heldout: (low, high), null where open; None: the `quantile` of the base's designs, and open above.
         naturalness: likewise.
-        disagreement: likewise.
+        likeness: likewise.
+        disagreement: likewise, but open below.
+        quantile: where a band ends that is not given: 0.01 is the lowest (of disagreement the highest) hundredth.
         fall: the most that the median of the held-out reward may fall below the highest that it has reached in a run;
             None: as far as its band allows.
         penalty: price, in units of the reward's standard deviation over the base's designs, of a standard deviation
@@ -104,26 +132,46 @@ class Guard(Configurable):
     def __init__(
         self,
         *,
-        heldout: Band = (-1.0, None),
-        naturalness: Band = (-3.0, None),
-        disagreement: Band = (None, 3.0),
+        heldout: Band | None = None,
+        naturalness: Band | None = None,
+        likeness: Band | None = None,
+        disagreement: Band | None = None,
+        quantile: float = 0.01,
         fall: float | None = 1.0,
         penalty: float = 10.0,
     ) -> None:
+        given = (heldout, naturalness, likeness, disagreement)
         self.bands = {
-            name: _band(name, band)
-            for name, band in zip(FIGURES, (heldout, naturalness, disagreement), strict=True)
+            name: None if band is None else _band(name, band)
+            for name, band in zip(FIGURES, given, strict=True)
         }
+        self.quantile = finite("quantile", quantile, above=0.0)
+        if quantile >= 0.5:
+            raise ConfigError(f"quantile must be below 0.5, the median of the base, got {quantile:g}")
         self.fall = None if fall is None else finite("fall", fall, above=0.0)
         self.penalty = finite("penalty", penalty, at_least=0.0)
 
     def distances(self, found: Figures, base: Figures) -> NDArray[np.float64]:
         """How far each design is outside its bands, in standard deviations, added up; what is unknown counts as 0."""
         total = np.zeros(len(found.heldout))
-        for name, (low, high) in self.bands.items():
-            z = _standardised(getattr(found, name), getattr(base, name))
+        for name in self.bands:
+            low, high = self.band(name, base)
+            z = _standardised(found[name], base[name])
             total += np.nan_to_num(np.maximum(low - z, 0.0) + np.maximum(z - high, 0.0))
         return total
+
+    def band(self, name: str, base: Figures) -> tuple[float, float]:
+        """Where a figure may be, in standard deviations of the base's from their median."""
+        given = self.bands[name]
+        if given is not None:
+            return given
+        fine = base[name][np.isfinite(base[name])]
+        if not len(fine):
+            return -np.inf, np.inf
+        low = FIGURES[name] == "low"
+        edge = np.quantile(fine, self.quantile if low else 1 - self.quantile)
+        z = float(_standardised(np.array([edge]), fine)[0])
+        return (z, np.inf) if low else (-np.inf, z)
 
     def broken(self, found: Figures, base: Figures, *, best_heldout: float = -np.inf) -> str:
         """Why a set of designs is outside, by its medians; "" if it is not.
@@ -133,14 +181,16 @@ class Guard(Configurable):
             base: those of the base's designs.
             best_heldout: the highest median of the held-out reward so far.
         """
-        for name, (low, high) in self.bands.items():
-            own, centre, spread = _median(getattr(found, name)), *_place(getattr(base, name))
+        for name, given in self.bands.items():
+            low, high = self.band(name, base)
+            own, centre, spread = _median(found[name]), *_place(base[name])
             z = (own - centre) / spread
             if z < low or z > high:
                 side, edge = ("below", low) if z < low else ("above", high)
+                where = "" if given is not None else f", {100 * self.quantile:g} % of its designs"
                 return (
                     f"{name} {own:.4g} is {abs(z):.1f} standard deviations {side} the base's "
-                    f"{centre:.4g}; the band ends at {edge:+.1f}"
+                    f"{centre:.4g}; the band ends at {edge:+.1f}{where}"
                 )
         centre, spread = _place(base.heldout)
         now = _median(found.heldout)

@@ -15,7 +15,7 @@ from gendesign.rewards.base import FunctionReward, Reward
 from gendesign.rewards.scores import Scores
 from gendesign.steering.best_of_n import BestOfN
 from gendesign.steering.svdd import SVDD
-from gendesign.training.guard import Figures, Guard, GuardedReward, figures
+from gendesign.training.guard import FIGURES, Figures, Guard, GuardedReward, figures
 
 
 def made(heldout: list[float], naturalness: list[float], disagreement: list[float]) -> Figures:
@@ -115,6 +115,8 @@ def test_any_method_carries_the_guard_as_a_reward(method: Any) -> None:
         ({"disagreement": (None, float("nan"))}, "disagreement must be a finite"),
         ({"fall": 0.0}, "fall must be above 0"),
         ({"penalty": -1.0}, "penalty must be at least 0"),
+        ({"quantile": 0.6}, "quantile must be below 0.5"),
+        ({"quantile": 0.0}, "quantile must be above 0"),
     ],
 )
 def test_wrong_bands(settings: dict[str, Any], message: str) -> None:
@@ -139,3 +141,57 @@ def test_a_configuration_names_a_guarded_reward(tmp_path: Any) -> None:
     arguments["guard"] = {"naturalnes": [-2, None]}
     with pytest.raises(ConfigError, match="did you mean 'naturalness'"):
         build_reward({"class_path": "gendesign.training.guard.GuardedReward", "init_args": arguments})
+
+
+def test_bands_that_are_not_given_end_at_a_quantile_of_the_base() -> None:
+    """On the side where exploitation shows, whatever the scale; a set is judged by its median design."""
+    rng = np.random.default_rng(0)
+    base = Figures(
+        rng.normal(8, 3, 1_000),
+        rng.normal(-1.3, 0.1, 1_000),
+        rng.gamma(2, 0.2, 1_000),
+        rng.normal(0.3, 0.05, 1_000),
+    )
+    guard, low, high = Guard(quantile=0.01), {}, {}
+    for name in FIGURES:
+        low[name], high[name] = guard.band(name, base)
+        values = base[name]
+        z = (values - np.median(values)) / values.std()
+        outside = (z < low[name]) | (z > high[name])
+        assert outside.mean() == pytest.approx(0.01, abs=0.001)
+    assert low["disagreement"] == -np.inf and high["disagreement"] < np.inf
+    assert all(high[name] == np.inf for name in ("heldout", "naturalness", "likeness"))
+    fine = Figures(
+        *(
+            np.full(5, np.median(base[name]))
+            for name in ("heldout", "naturalness", "disagreement", "likeness")
+        )
+    )
+    assert guard.broken(fine, base) == ""
+    strange = Figures(fine.heldout + 9, fine.naturalness, fine.disagreement, fine.likeness - 0.5)
+    reason = guard.broken(strange, base)
+    assert reason.startswith("likeness") and reason.endswith("1 % of its designs")
+    assert guard.distances(strange, base).min() > 5
+
+
+def test_words_that_natural_sequences_hardly_have(tmp_path: Any) -> None:
+    """The likeness is the base's reference's; one without spectra has none, and leaves no band."""
+    from gendesign.metrics.kmers import hash_kmers, kmer_spectrum
+    from gendesign.metrics.reference import Reference
+
+    rng = np.random.default_rng(1)
+    natural = ["".join(rng.choice(list("ACGT"), 6, p=[0.4, 0.1, 0.1, 0.4])) for _ in range(400)]
+    reference = Reference(
+        "ACGT", hash_kmers(natural, 4), spectra={k: kmer_spectrum(natural, k) for k in (1, 3)}
+    )
+    base = Backbone(DNACodec(6), MaskedDiffusion(4), TabularDenoiser(4, 6))
+    assert figures(natural[:2], base=base, num_times=1).likeness is None
+    base.save_pretrained(tmp_path)
+    reference.save(tmp_path / "reference.safetensors")
+    from gendesign.loading import load_backbone
+
+    base = load_backbone(str(tmp_path))
+    own, odd = (figures(designs, base=base, num_times=1) for designs in (natural[:100], ["GCGCGG"] * 3))
+    assert own.likeness is not None and odd.likeness is not None
+    assert np.allclose(own.naturalness, -np.log(4), atol=1e-5)  # this base finds all of them equally likely
+    assert "likeness" in Guard().broken(odd, own) and Guard().broken(own, own) == ""
