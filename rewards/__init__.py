@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from gendesign.rewards.confidence import LowerConfidenceBound
     from gendesign.rewards.dna import GCContent
+    from gendesign.rewards.docking import Docking
     from gendesign.rewards.goals import Isomer, LikeReference
     from gendesign.rewards.image_classes import DigitClass, ImageClass
     from gendesign.rewards.images import Brightness, Contrast, JPEGCompressibility
@@ -79,6 +80,7 @@ _HOME = {
     "Threshold": "composition",
     "WeightedSum": "composition",
     "GCContent": "dna",
+    "Docking": "docking",
     "DigitClass": "image_classes",
     "ImageClass": "image_classes",
     "Brightness": "images",
@@ -143,6 +145,7 @@ __all__ = [
     "Difference",
     "DifferentiableReward",
     "DigitClass",
+    "Docking",
     "FunctionReward",
     "GCContent",
     "GRAVY",
@@ -168,8 +171,8 @@ __all__ = [
     "NetCharge",
     "PAINS",
     "PenalisedLogP",
-    "PredictedActivity",
     "Pooled",
+    "PredictedActivity",
     "PredictedReward",
     "Predictor",
     "Product",

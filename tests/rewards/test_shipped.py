@@ -9,6 +9,7 @@ import yaml
 from gendesign.array_codecs import ImageCodec
 from gendesign.data.images import ImageDataModule
 from gendesign.data.sequences import SequenceDataModule
+from gendesign.errors import MissingExtraError
 from gendesign.metrics.fidelity import frechet_distance
 from gendesign.pretrained import card_line
 from gendesign.rewards import Status, list_rewards, load_classifier, load_predictor, load_reward
@@ -31,10 +32,13 @@ MOLECULES += ["CCC(=O)N1CCC(NC(=O)Nc2ccc(OC(F)(F)F)cc2)CC1"]  # in the domain of
 
 @pytest.mark.parametrize("name", list_rewards())
 def test_every_shipped_reward_scores_designs_of_its_kind_and_no_others(name: str) -> None:
-    reward = load_reward(name)
+    try:
+        reward = load_reward(name)
+    except MissingExtraError as error:
+        pytest.skip(str(error))
     own, other = (IMAGES, DESIGNS) if name in OF_IMAGES else (DESIGNS, IMAGES)
     if not reward.unreadable(MOLECULES[1]) and "rdkit" in reward.version:
-        own, other = MOLECULES, [*IMAGES, *DESIGNS]
+        own, other = MOLECULES[1:2] if name == "docking" else MOLECULES, [*IMAGES, *DESIGNS]
     scores = reward(own)
     assert scores.ok.any() and reward.name == name
     assert np.isfinite(scores.values[scores.ok]).all()
