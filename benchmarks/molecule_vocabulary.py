@@ -3,7 +3,7 @@
     python benchmarks/molecule_vocabulary.py            (four minutes on one core)
     python benchmarks/molecule_vocabulary.py --table my_molecules.csv --column smiles --at-least 10
 
-Prints the symbols as configs/train/molecule_zinc.yaml lists them, the lengths, and which share of the molecules comes
+Prints the tokens as configs/train/molecule_zinc.yaml lists them, the lengths, and which share of the molecules comes
 back from the codec as the identical canonical SMILES; every other one is printed with its reason.
 """
 
@@ -24,13 +24,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--table", default="data:zinc250k_properties")
     parser.add_argument("--column", default="smiles")
-    parser.add_argument("--at-least", type=int, default=1)
+    parser.add_argument("--at-least", type=int, default=1, help="molecules that hold a symbol")
+    parser.add_argument("--groups", type=int, default=384, help="groups of symbols that are tokens, too")
+    parser.add_argument("--every", type=int, default=10, help="groups are learned from every n-th molecule")
     arguments = parser.parse_args()
     name = arguments.table
     path = Path(tables.locate(name.removeprefix("data:"))) if name.startswith("data:") else Path(name)
     molecules = read_rows(path).column(arguments.column, meant_for="--column", path=path)
-    codec = MoleculeCodec.learn(molecules, at_least=arguments.at_least)
-    print(f"{len(codec.vocabulary)} symbols, at most {codec.length} of them in a molecule")
+    codec = MoleculeCodec.learn(
+        molecules,
+        at_least=arguments.at_least,
+        num_groups=arguments.groups,
+        grouped_every=arguments.every,
+    )
+    print(f"{len(codec.symbols)} symbols and {len(codec.vocabulary) - len(codec.symbols)} groups of them")
     print(", ".join(f"'{symbol}'" for symbol in codec.vocabulary))
     lengths, refused = [], Counter[str]()
     for smiles in molecules:
@@ -44,7 +51,7 @@ def main() -> None:
         if not kept:
             refused[f"changed: {smiles}"] += 1
     at = {q: int(np.quantile(lengths, q, method="higher")) for q in (0.01, 0.5, 0.99, 0.999, 1.0)}
-    print(f"lengths at quantiles: {at}")
+    print(f"tokens of a molecule: {np.mean(lengths):.2f} on average, quantiles {at}")
     share = 1 - refused.total() / len(molecules)
     print(f"{share:.4%} of {len(molecules)} molecules come back as the identical canonical SMILES")
     for reason, count in refused.most_common(20):

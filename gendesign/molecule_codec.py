@@ -1,4 +1,4 @@
-"""Molecules to tokens and back: canonical SMILES outside, SELFIES symbols inside.
+"""Molecules to tokens and back: canonical SMILES outside, SELFIES symbols, or groups of them, inside.
 
 Every string of SELFIES symbols is a molecule: a symbol that asks for more bonds than its atom has left gets as many as
 there are, and what follows a saturated end is not read. So a backbone that writes symbols cannot write an invalid
@@ -11,6 +11,7 @@ embedded strings (SELFIES) library" (2023, doi 10.1039/D3DD00044C).
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,23 +22,29 @@ from typing import Any
 from gendesign.chemistry import canonical, shown
 from gendesign.codecs import FREE, TokenCodec
 from gendesign.errors import ConfigError, DesignError, MissingExtraError
+from gendesign.symbol_groups import grouped, learn_groups
 
 _lock = RLock()
+_SYMBOL = re.compile(r"\[[^\[\]]*\]")
 
 
 class MoleculeCodec(TokenCodec):
     """Molecules of one fragment, with stereochemistry and charges, as SELFIES symbols padded at the end.
+
+    A token is one symbol, or a group of them that the vocabulary lists as one, such as [C][=C]; a molecule is read from
+    the left, each time the longest token that fits.
 
     Encoding is verified: a molecule whose symbols would not give back the same canonical SMILES is refused. Decoding
     never raises: PAD is skipped wherever it stands; a row that still holds MASK, or nothing but PAD, is the empty
     string, which no codec of molecules encodes.
 
     Args:
-        vocabulary: SELFIES symbols, in the order of their token ids; `learn` finds those of a set of molecules.
-        length: most symbols of a molecule, L.
+        vocabulary: SELFIES symbols and groups of them, in the order of their token ids; `learn` finds those of a set
+            of molecules. Each symbol of a group is there alone, too.
+        length: most tokens of a molecule, L.
 
     Raises:
-        ConfigError: something that is no SELFIES symbol, or twice the same.
+        ConfigError: something that is no SELFIES symbol, or twice the same, or a group of others.
         MissingExtraError: SELFIES or RDKit is not installed.
     """
 
@@ -45,15 +52,28 @@ class MoleculeCodec(TokenCodec):
         super().__init__(vocabulary, length, variable=True)
         if not self.vocabulary or len(self._index) != len(self.vocabulary):
             raise ConfigError("vocabulary must hold distinct SELFIES symbols, such as [C], [=O] and [Ring1]")
-        for symbol in self.vocabulary:
-            if not _is_symbol(symbol):
+        groups = {token: tuple(_SYMBOL.findall(token)) for token in self.vocabulary}
+        self.symbols = frozenset(token for token, group in groups.items() if len(group) == 1)
+        for token, group in groups.items():
+            if "".join(group) != token or not (
+                _is_symbol(token) if len(group) == 1 else self.symbols.issuperset(group)
+            ):
                 raise ConfigError(
-                    f"vocabulary must hold SELFIES symbols, such as [C] or [Ring1]; got {symbol!r}"
+                    "vocabulary must hold SELFIES symbols, such as [C] or [Ring1], and groups of these; "
+                    f"got {token!r}"
                 )
+        self._groups = frozenset(group for group in groups.values() if len(group) > 1)
+        self._longest = max(map(len, groups.values()))
 
     @classmethod
     def learn(
-        cls, molecules: Iterable[str], *, length: int | None = None, at_least: int = 1
+        cls,
+        molecules: Iterable[str],
+        *,
+        length: int | None = None,
+        at_least: int = 1,
+        num_groups: int = 0,
+        grouped_every: int = 1,
     ) -> MoleculeCodec:
         """The codec of a set of molecules.
 
@@ -61,10 +81,12 @@ class MoleculeCodec(TokenCodec):
             molecules: SMILES; what is no molecule is left out.
             length: L; None: that of the longest molecule whose symbols are all in the vocabulary.
             at_least: molecules in which a symbol must occur.
+            num_groups: groups of symbols to find; see `gendesign.symbol_groups`.
+            grouped_every: groups are learned from every n-th molecule, which suffices where there are many.
 
         Returns:
             a codec with their symbols, the most frequent ones first; with each symbol come its mirror images, so that
-            a molecule is inside the vocabulary as often as its stereoisomers are.
+            a molecule is inside the vocabulary as often as its stereoisomers are. Groups follow.
 
         Raises:
             DesignError: no molecule was usable.
@@ -79,22 +101,30 @@ class MoleculeCodec(TokenCodec):
         vocabulary = sorted((s for s in seen if seen[s] >= at_least), key=lambda s: (-seen[s], s))
         known = {other for symbol in vocabulary for other in _mirrored(symbol)}
         vocabulary += sorted(known.difference(vocabulary))
-        inside = [len(row) for row in rows if known.issuperset(row)]
+        inside = [row for row in rows if known.issuperset(row)]
         if not inside:
             raise DesignError(f"a vocabulary is learned from molecules, but none of {len(rows)} was usable")
-        return cls(vocabulary, max(inside) if length is None else length)
+        vocabulary += ["".join(group) for group in learn_groups(inside[::grouped_every], num_groups)]
+        if length is None:
+            length = max(len(cls(vocabulary, 1).grouped(row)) for row in inside)
+        return cls(vocabulary, length)
+
+    def grouped(self, symbols: Sequence[str]) -> list[str]:
+        """The tokens of symbols, all of which must be in the vocabulary."""
+        return ["".join(group) for group in grouped(symbols, self._groups, longest=self._longest)]
 
     def split(self, design: Any) -> list[str]:
         name = canonical(design)
         symbols = _symbols(name)
-        wrong = sorted(set(symbols) - self._index.keys())
+        wrong = sorted(set(symbols) - self.symbols)
         if wrong:
             raise DesignError(f"{', '.join(wrong[:5])} not in the codec's vocabulary: {shown(name)}")
-        if len(symbols) > self.length:
+        tokens = self.grouped(symbols)
+        if len(tokens) > self.length:
             raise DesignError(
-                f"expected a molecule of at most {self.length} SELFIES symbols, got {len(symbols)}: {shown(name)}"
+                f"expected a molecule of at most {self.length} tokens, got {len(tokens)}: {shown(name)}"
             )
-        return list(symbols)
+        return tokens
 
     def join(self, tokens: list[str | None]) -> str:
         """The canonical SMILES of the symbols; PAD is skipped, and with a MASK among them it is empty."""
@@ -106,7 +136,7 @@ class MoleculeCodec(TokenCodec):
 
         if not isinstance(template, str):
             raise DesignError(f"expected a template such as 'c1ccccc1*', got {type(template).__name__}")
-        return list(scaffold_tokens(template, vocabulary=frozenset(self.vocabulary), length=self.length))
+        return list(scaffold_tokens(template, vocabulary=self.symbols, length=self.length))
 
     def departs(self, template: str, design: str) -> str:
         from gendesign.open_ends import departs

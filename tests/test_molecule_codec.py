@@ -48,7 +48,7 @@ def test_spellings_of_a_molecule_have_the_same_tokens(codec: MoleculeCodec) -> N
         (None, "NoneType"),
         ("CCO.Cl", "2 fragments"),
         ("[Si](C)(C)C", "Si"),
-        ("C" * 41, "at most 40 SELFIES symbols, got 41"),
+        ("C" * 41, "at most 40 tokens, got 41"),
         ("C" * 10_000, "at most 1000 characters"),
         ("C1CC", "RDKit cannot read"),
         ("*CC", "open ends"),

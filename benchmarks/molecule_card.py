@@ -1,0 +1,274 @@
+"""The figures of a molecule backbone's card: are its unsteered molecules like unseen natural ones?
+
+    python benchmarks/molecule_card.py molecule-zinc --config configs/train/molecule_zinc.yaml
+
+Draws molecules and sets them beside as many unseen ones (validation and test); beside every distance stands the same
+distance between training molecules and the unseen ones, which is what a perfect backbone would have. Validity is
+printed, although SELFIES give it to any string of symbols. What tells a backbone that writes SELFIES from one that
+stumbles into them: the share of rows that are written as SELFIES would write the molecule, the shares of structures
+that nature avoids, and the distances. The Frechet ChemNet distance is measured where `fcd_torch` is installed, which
+brings its weights along (`pip install fcd_torch`; nothing is fetched while it runs).
+
+Bjerrum and Threlfall (2017, arXiv 1705.04612) and Preuer et al., "Frechet ChemNet distance" (2018, doi
+10.1021/acs.jcim.8b00234); how published figures are taken: Polykovskiy et al., "MOSES" (2020, doi
+10.3389/fphar.2020.565644).
+"""
+
+import argparse
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from gendesign.backbone import Backbone
+from gendesign.building import build
+from gendesign.chemistry import parse, rdkit
+from gendesign.codecs import Codec
+from gendesign.data.sequences import SequenceDataModule
+from gendesign.diffusion.masked import MaskedDiffusion
+from gendesign.diffusion.unmasking import Ancestral, FirstHitting
+from gendesign.errors import DesignError
+from gendesign.loading import load_backbone
+from gendesign.metrics.molecule_reference import PROPERTIES, hash_molecules, properties, ring_sizes
+from gendesign.metrics.similarity import molecule_distance
+from gendesign.molecule_codec import MoleculeCodec
+
+ODD = {
+    "O-O (peroxide)": "[OX2][OX2]",
+    "N-N-N chain": "[NX3;!R][NX2,NX3;!R][NX3;!R]",
+    "cumulated double bonds": "*=C=*",
+    "triple bond in a ring": "[R]#[R]",
+    "C=[N,O,S] open-ended (imine, aldehyde, thial)": "[CX3;!R;H1,H2]=[NX2,OX1,SX1]",
+    "hemiaminal or acetal in a chain": "[CX4;!R]([OX2H,NX3])[OX2H]",
+    "halogen on N, O or S": "[F,Cl,Br,I][#7,#8,#16]",
+    "double bond in a three-membered ring": "[r3]=[r3]",
+    "chain of seven free CH2": "[CH2;R0][CH2;R0][CH2;R0][CH2;R0][CH2;R0][CH2;R0][CH2;R0]",
+}
+"""Structures that drug-like molecules seldom have, as SMARTS."""
+
+
+def sampled(
+    backbone: Backbone, num: int, *, steps: int, seed: int, exact: bool
+) -> tuple[list[str], list[list[int]]]:
+    """Unsteered molecules and the rows of symbols that they were, the network in bfloat16 unless `exact`."""
+    rows: list[list[int]] = []
+    codec, start, cpu = backbone.codec, time.perf_counter(), time.process_time()
+    decode = codec.decode
+    codec.decode = lambda x: (rows.extend(x.tolist()), decode(x))[1]  # type: ignore[method-assign]
+    with nullcontext() if exact else torch.autocast("cpu", dtype=torch.bfloat16):
+        found = backbone.sample(num, steps=steps, seed=seed)
+    codec.decode = decode  # type: ignore[method-assign]
+    spent = time.perf_counter() - start, time.process_time() - cpu
+    print(f"sampled {num} in {spent[0]:.0f} s ({spent[1]:.0f} s of CPU)", flush=True)
+    return found, rows
+
+
+def as_written(codec: MoleculeCodec, molecules: list[str], rows: list[list[int]]) -> float:
+    """Share of the rows that hold exactly the symbols by which their molecule is encoded."""
+    return float(
+        np.mean(
+            [codec.is_valid(m) and codec.ids(m) == row for m, row in zip(molecules, rows, strict=True) if m]
+        )
+    )
+
+
+def wasserstein(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Wasserstein's distance of two samples, by a thousand quantiles."""
+    at = (np.arange(1000) + 0.5) / 10
+    return float(np.abs(np.percentile(first, at) - np.percentile(second, at)).mean())
+
+
+def odd_shares(molecules: list[str]) -> dict[str, float]:
+    """Percent of the molecules that hold each odd structure, radicals and large rings."""
+    with rdkit() as chem:
+        patterns = {name: chem.MolFromSmarts(smarts) for name, smarts in ODD.items()}
+    counts = dict.fromkeys([*patterns, "radical", "ring of 3 or 4", "ring above 6", "ring above 8"], 0)
+    for smiles in molecules:
+        mol = parse(smiles)
+        sizes = [len(ring) for ring in mol.GetRingInfo().AtomRings()]
+        counts["radical"] += any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
+        counts["ring of 3 or 4"] += any(size < 5 for size in sizes)
+        counts["ring above 6"] += any(size > 6 for size in sizes)
+        counts["ring above 8"] += any(size > 8 for size in sizes)
+        for name, pattern in patterns.items():
+            counts[name] += mol.HasSubstructMatch(pattern)
+    return {name: 100 * count / len(molecules) for name, count in counts.items()}
+
+
+def tokens(codec: MoleculeCodec, molecules: list[str]) -> NDArray[np.float64]:
+    """SELFIES symbols of each molecule; NaN where the codec cannot encode it."""
+    found = np.full(len(molecules), np.nan)
+    for row, smiles in enumerate(molecules):
+        try:
+            found[row] = len(codec.split(smiles))
+        except DesignError:
+            continue
+    return found
+
+
+def diversity(molecules: list[str]) -> float:
+    """Mean distance (1 - Tanimoto similarity) of the pairs of 1,000 molecules."""
+    rows = molecules[:1000]
+    return float(molecule_distance(rows)[np.triu_indices(len(rows), 1)].mean())
+
+
+def chemnet(groups: dict[str, list[str]], unseen: list[str]) -> None:
+    """Print Frechet ChemNet distances to unseen molecules, where the package is there."""
+    try:
+        from fcd_torch import FCD
+    except ImportError:
+        print("Frechet ChemNet distance: left out, fcd_torch is not installed")
+        return
+    distance = FCD(device="cpu", n_jobs=1)
+    natural = distance.precalc(unseen)
+    for name, molecules in groups.items():
+        print(
+            f"Frechet ChemNet distance, {name} to unseen: {distance(pref=natural, gen=molecules):.3f}",
+            flush=True,
+        )
+
+
+def picture(
+    path: Path, groups: dict[str, list[str]], measured: dict[str, dict[str, NDArray[np.float64]]]
+) -> None:
+    """Distributions of the properties and of ring sizes, one line a group."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(3, 4, figsize=(13, 8.5))
+    colours = {"samples": "#c0392b", "unseen": "#2c3e50", "training": "#95a5a6"}
+    for axis, name in zip(axes.flat, measured["unseen"], strict=False):
+        natural = measured["unseen"][name]
+        low, high = np.nanpercentile(natural, [0, 100])
+        whole = bool(np.all(natural[np.isfinite(natural)] % 1 == 0)) and high - low < 90
+        edges = np.arange(low - 1.5, high + 2.5) if whole else np.linspace(low, high, 50)
+        for group, values in measured.items():
+            known = values[name][np.isfinite(values[name])]
+            axis.hist(known.clip(edges[0], edges[-1]), edges, density=True, histtype="step", label=group,
+                      color=colours[group], lw=1.6 if group == "samples" else 1.2)  # fmt: skip
+        axis.set_title(name, fontsize=10)
+        axis.set_yticks([])
+    last = axes.flat[len(measured["unseen"])]
+    for group, molecules in groups.items():
+        sizes = ring_sizes(molecules)
+        at = range(3, 13)
+        last.plot(
+            list(at),
+            [sizes.get(size, 0) + 1e-5 for size in at],
+            "o-",
+            ms=3,
+            label=group,
+            color=colours[group],
+        )
+    last.set_yscale("log")
+    last.set_title("ring sizes, share of rings", fontsize=10)
+    axes.flat[0].legend(fontsize=8, frameon=False)
+    for axis in list(axes.flat)[len(measured["unseen"]) + 1 :]:
+        axis.set_axis_off()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Parse the command line, sample, measure, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("backbone", help="shipped name or folder")
+    parser.add_argument("--config", type=Path, required=True, help="training configuration, for the split")
+    parser.add_argument("--num", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, default=72, help="of ancestral sampling")
+    parser.add_argument("--first-hitting", action="store_true", help="one symbol a step instead")
+    parser.add_argument(
+        "--float32", action="store_true", help="sample in float32, as `gendesign design` does"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--samples", type=Path, help="SMILES, one a line: read if the file is there, else written"
+    )
+    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--likelihoods", type=int, default=0, help="test molecules whose bound is measured")
+    arguments = parser.parse_args()
+    backbone = load_backbone(arguments.backbone)
+    codec, process = backbone.codec, backbone.process
+    assert isinstance(codec, MoleculeCodec) and isinstance(process, MaskedDiffusion)
+    backbone.process = process.with_unmasking(FirstHitting() if arguments.first_hitting else Ancestral())
+
+    if arguments.samples is not None and arguments.samples.is_file():
+        drawn = arguments.samples.read_text().splitlines()
+    else:
+        drawn, rows = sampled(
+            backbone, arguments.num, steps=arguments.steps, seed=arguments.seed, exact=arguments.float32
+        )
+        print(f"as written {as_written(codec, drawn, rows):.3%}", flush=True)
+        if arguments.samples is not None:
+            arguments.samples.write_text("".join(f"{smiles}\n" for smiles in drawn))
+    data = build(yaml.safe_load(arguments.config.read_text())["data"], kinds=(SequenceDataModule, Codec))
+    random = np.random.default_rng(0)
+    held = random.permutation(np.concatenate([data.indices("val"), data.indices("test")]))
+    seen = random.permutation(data.indices("train"))
+    known = np.sort(hash_molecules([data.sequences[row] for row in seen]))
+    valid = [smiles for smiles in drawn if smiles]
+    groups = {
+        "samples": valid,
+        "training": [data.sequences[row] for row in seen[: len(drawn)]],
+        "unseen": [data.sequences[row] for row in held[: len(drawn)]],
+    }
+    distinct = list(dict.fromkeys(valid))
+    novel = ~np.isin(hash_molecules(distinct), known)
+    lengths = {name: tokens(codec, molecules) for name, molecules in groups.items()}
+    print(f"valid {len(valid) / len(drawn):.4%}, unique {len(distinct) / len(valid):.3%}")
+    print(f"novel {novel.mean():.3%} of the unique, encodable {np.isfinite(lengths['samples']).mean():.3%}")
+    print(
+        "internal diversity:", {name: round(diversity(some), 4) for name, some in groups.items()}, flush=True
+    )
+
+    measured = {
+        name: properties(molecules) | {"symbols": lengths[name]} for name, molecules in groups.items()
+    }
+    print(
+        "| property | mean unseen | mean samples | W samples-unseen | W training-unseen | W / sd |\n|"
+        + "---|" * 6
+    )
+    for name in [*PROPERTIES, "symbols"]:
+        own, seen_, natural = (
+            values[np.isfinite(values)]
+            for values in (measured[group][name] for group in ("samples", "training", "unseen"))
+        )
+        far, floor = wasserstein(own, natural), wasserstein(seen_, natural)
+        means = f"{natural.mean():.3f} | {own.mean():.3f}"
+        print(f"| {name} | {means} | {far:.4f} | {floor:.4f} | {far / natural.std():.3f} |")
+    odd = {name: odd_shares(molecules) for name, molecules in groups.items()}
+    print("| % of molecules with | unseen | training | samples |\n|---|---|---|---|")
+    for name in odd["unseen"]:
+        print(
+            f"| {name} | {odd['unseen'][name]:.2f} | {odd['training'][name]:.2f} | {odd['samples'][name]:.2f} |"
+        )
+    for name, molecules in groups.items():
+        print(
+            f"ring sizes, {name}:",
+            {size: round(100 * share, 3) for size, share in ring_sizes(molecules).items()},
+        )
+        atoms = measured[name]["heavy atoms"]
+        print(
+            f"heavy atoms, {name}: percentiles 0.1, 1, 50, 99, 99.9:",
+            np.percentile(atoms, [0.1, 1, 50, 99, 99.9]),
+        )
+    chemnet({name: groups[name] for name in ("samples", "training")}, groups["unseen"])
+    if arguments.picture is not None:
+        picture(arguments.picture, groups, measured)
+    if arguments.likelihoods:
+        some = [data.sequences[row] for row in data.indices("test")[: arguments.likelihoods]]
+        nats = -backbone.log_likelihood(some, num_times=16, seed=0).cpu().numpy()
+        per = nats.sum() / np.log(2) / tokens(codec, some).sum()
+        print(
+            f"bound: {per:.4f} bits a symbol, {nats.mean():.2f} nats a molecule, over {len(some)} test molecules"
+        )
+
+
+if __name__ == "__main__":
+    main()
