@@ -14,6 +14,7 @@ Jo, Lee and Hwang, "Score-based Generative Modeling of Graphs via the System of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,20 @@ from gendesign.molecular_graphs import (
     same_molecule,
 )
 
-Packed = tuple[NDArray[np.uint8], NDArray[np.uint8]]
-"""Types of V places and orders of their V (V - 1)/2 pairs."""
+
+@dataclass(frozen=True)
+class Graph:
+    """The graph of a molecule, in small integers.
+
+    Attributes:
+        smiles: canonical, without stereochemistry.
+        types: of the V places.
+        orders: of their V (V - 1)/2 pairs.
+    """
+
+    smiles: str
+    types: NDArray[np.uint8]
+    orders: NDArray[np.uint8]
 
 
 class MolecularGraphCodec(Codec):
@@ -70,25 +83,23 @@ class MolecularGraphCodec(Codec):
         Raises:
             DesignError: no molecule, too large a one, or one of atoms that the codec does not know.
         """
-        packed = [self.pack(design) for design in designs]
-        types = np.array([types for types, _ in packed], dtype=np.uint8).reshape(len(packed), self.max_atoms)
-        orders = np.array([orders for _, orders in packed], dtype=np.uint8).reshape(
-            len(packed), self.num_pairs
-        )
-        return self.unpack(types, orders)
+        graphs = [self.graph(design) for design in designs]
+        types = np.array([graph.types for graph in graphs], dtype=np.uint8)
+        orders = np.array([graph.orders for graph in graphs], dtype=np.uint8)
+        return self.numbers(types.reshape(-1, self.max_atoms), orders.reshape(-1, self.num_pairs))
 
-    def pack(self, design: Any) -> Packed:
-        """The graph of a molecule, in small integers.
+    def graph(self, design: Any) -> Graph:
+        """The graph of a molecule.
 
         Raises:
             DesignError: as of `encode`.
         """
         mol = parse(design)
-        atoms, orders = read_graph(mol)
-        if len(atoms) > self.max_atoms:
+        if mol.GetNumAtoms() > self.max_atoms:
             raise DesignError(
-                f"expected at most {self.max_atoms} heavy atoms, got {len(atoms)}: {shown(design)}"
+                f"expected at most {self.max_atoms} heavy atoms, got {mol.GetNumAtoms()}: {shown(design)}"
             )
+        atoms, orders = read_graph(mol)
         names = [symbol + {-1: "-", 0: "", 1: "+"}.get(charge, f"{charge:+d}") for symbol, charge in atoms]
         unknown = sorted(set(names) - self._rank.keys())
         if unknown:
@@ -104,16 +115,12 @@ class MolecularGraphCodec(Codec):
         types[: len(names)] = [self._rank[name] for name in names]
         full = np.zeros((self.max_atoms, self.max_atoms), dtype=np.uint8)
         full[: len(names), : len(names)] = orders
-        return types, full[self.pairs]
+        return Graph(write(again), types, full[self.pairs])
 
-    def unpack(self, types: NDArray[np.uint8], orders: NDArray[np.uint8]) -> Float[Tensor, "B N"]:
+    def numbers(self, types: NDArray[np.uint8], orders: NDArray[np.uint8]) -> Float[Tensor, "B N"]:
         """Rows of numbers from graphs in small integers, [B, V] and [B, V (V - 1)/2]."""
         hot = torch.nn.functional.one_hot(torch.from_numpy(types).long(), self.num_types).float()
         return torch.cat([hot.flatten(1), torch.from_numpy(orders).float()], 1)
-
-    def write(self, types: NDArray[np.uint8], orders: NDArray[np.uint8]) -> list[str]:
-        """Canonical SMILES of graphs in small integers, [B, V] and [B, V (V - 1)/2]."""
-        return self.decode(self.unpack(types, orders))
 
     def decode(self, x: Float[Tensor, "B N"]) -> list[str]:
         """Canonical SMILES after the correction of valences, always valid; '' for a graph without atoms."""
@@ -134,7 +141,7 @@ class MolecularGraphCodec(Codec):
 
     def reason_invalid(self, design: Any) -> str:
         try:
-            self.pack(design)
+            self.graph(design)
         except DesignError as error:
             return str(error)
         return ""

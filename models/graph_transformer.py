@@ -71,7 +71,7 @@ class GraphBlock(nn.Module):
         self.pair_norm = nn.LayerNorm(pair_width, elementwise_affine=False)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 3 * width), nn.GELU(), nn.Linear(3 * width, width))
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         self.bonds = nn.Linear(pair_width, width)
         # of a pair: attention's bias, the channels whose paths of two steps are counted, its own hidden units
         self.parts = [num_heads, pair_width // 2, 2 * pair_width]
@@ -141,7 +141,7 @@ class GraphTransformer(Denoiser):
         num_orders: int = 4,
         width: int = 128,
         pair_width: int = 32,
-        depth: int = 5,
+        depth: int = 4,
         num_heads: int = 4,
         sigma_data: float = 0.5,
         aug_dim: float = 128.0,

@@ -42,12 +42,13 @@ def test_small_noise_changes_nothing() -> None:
 
 
 def test_the_order_of_atoms_does_not_matter() -> None:
-    types, orders = CODEC.pack("O=C([O-])c1cnc[nH]1")
+    graph = CODEC.graph("O=C([O-])c1cnc[nH]1")
     place = torch.randperm(24, generator=torch.Generator().manual_seed(0)).numpy()
     full = torch.zeros(24, 24, dtype=torch.uint8).numpy()
-    full[CODEC.pairs] = orders
+    full[CODEC.pairs] = graph.orders
     shuffled = (full + full.T)[place][:, place][CODEC.pairs]
-    assert CODEC.write(types[place][None], shuffled[None]) == [canonical("O=C([O-])c1cnc[nH]1")]
+    x = CODEC.numbers(graph.types[place][None], shuffled[None])
+    assert CODEC.decode(x) == [graph.smiles] == [canonical("O=C([O-])c1cnc[nH]1")]
 
 
 def test_noise_decodes_to_molecules_and_is_none_as_it_is() -> None:
@@ -58,9 +59,9 @@ def test_noise_decodes_to_molecules_and_is_none_as_it_is() -> None:
 
 
 def test_fragments_are_no_molecule_until_corrected() -> None:
-    types, orders = CODEC.pack("CCO")
-    types[10] = 0  # a carbon of its own
-    x = CODEC.unpack(types[None], orders[None])
+    graph = CODEC.graph("CCO")
+    graph.types[10] = 0  # a carbon of its own
+    x = CODEC.numbers(graph.types[None], graph.orders[None])
     assert CODEC.decode_uncorrected(x) == [""] and CODEC.decode(x) == ["CCO"]
 
 
@@ -85,7 +86,7 @@ def test_a_graph_without_atoms_is_no_design() -> None:
 )
 def test_what_does_not_fit_is_refused(design: object, reason: str) -> None:
     with pytest.raises(DesignError, match=reason):
-        CODEC.pack(design)
+        CODEC.graph(design)
     assert CODEC.reason_invalid(design) and not CODEC.is_valid(design)
 
 

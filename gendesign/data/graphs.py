@@ -58,12 +58,12 @@ class Graphs:
             rows.lines, rows.column(column, meant_for="smiles_column", path=path), strict=True
         ):
             try:
-                kept.append(codec.pack(text))
+                kept.append(codec.graph(text))
             except DesignError as error:
                 problems.append((line, str(error)))
-        types = np.array([types for types, _ in kept], dtype=np.uint8).reshape(-1, codec.max_atoms)
-        orders = np.array([orders for _, orders in kept], dtype=np.uint8).reshape(-1, codec.num_pairs)
-        return cls(codec.write(types, orders), types, orders, sorted(problems))
+        types = np.array([graph.types for graph in kept], dtype=np.uint8).reshape(-1, codec.max_atoms)
+        orders = np.array([graph.orders for graph in kept], dtype=np.uint8).reshape(-1, codec.num_pairs)
+        return cls([graph.smiles for graph in kept], types, orders, sorted(problems))
 
     def save(self, path: Path, key: str) -> None:
         """Write a cache file; never half-written."""
@@ -180,7 +180,7 @@ class MolecularGraphDataModule(StreamDataModule):
 
     def collate(self, rows: Index) -> Batch:
         """Rows, as indices into `smiles`, to a batch."""
-        x = self.codec.unpack(self.graphs.types[rows], self.graphs.orders[rows])
+        x = self.codec.numbers(self.graphs.types[rows], self.graphs.orders[rows])
         return {
             "x": x,
             "mask": torch.ones_like(x, dtype=torch.bool),
