@@ -69,6 +69,11 @@ class Composition(Reward):
         versions = [p.version for p in self.parts]
         return "; ".join(dict.fromkeys(versions)) if all(versions) else ""
 
+    def unreadable(self, design: Design) -> str:
+        """The reason that all parts give, if they agree on one; otherwise each part speaks for itself."""
+        reasons = {part.unreadable(design) for part in self.parts}
+        return reasons.pop() if len(reasons) == 1 else ""
+
     def canonical(self, design: Design) -> Design:
         """The spelling on which all parts agree, if they do."""
         try:

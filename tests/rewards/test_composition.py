@@ -199,3 +199,10 @@ def test_a_composition_is_rebuilt_from_its_description() -> None:
     reward = Threshold(GCContent(), WeightedSum([GCContent(target=[0.2, 0.6])], weights=[2.0]), at_least=-0.1)
     again = build(describe(reward), kinds=(Reward,))
     np.testing.assert_array_equal(again(DESIGNS).values, reward(DESIGNS).values)
+
+
+def test_parts_that_give_one_reason_give_it_once() -> None:
+    scores = WeightedSum([GCContent(), Difference(GCContent(), A)])(["ACGU"])
+    assert scores.status == (Status.INVALID,) and scores.message[0].count("expected letters ACGT") >= 1
+    alone = WeightedSum([GCContent(), GCContent(target=[0.2, 0.6])])(["ACGU"])
+    assert alone.message == GCContent()(["ACGU"]).message
