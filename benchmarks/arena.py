@@ -1,4 +1,4 @@
-"""Every method against the exactly known p* of TF-bind-8, at equal budgets.
+"""Every method against the exactly known p* of a landscape that was measured, at equal budgets.
 
     python benchmarks/landscape.py --data DATA --out runs/arena      (once; the backbone)
     python benchmarks/arena_value.py --data DATA --out runs/arena    (once; the learned value)
@@ -6,15 +6,18 @@
     python benchmarks/arena.py --data DATA --out runs/arena          (writes benchmarks/ARENA.md and its figure)
     python benchmarks/arena.py ... --compared FOLDER                 (with the tables of a `gendesign compare`)
 
-p is the backbone's own law under first-hitting sampling, by dynamic programming over the 390,625 partly masked 8-mers;
-p*(x) ∝ p(x) exp(r(x)/alpha) with r the measured E-score. What is compared is in arena.yaml; what has been run is kept
-in OUT/results, so that a method more costs only itself.
+and likewise with `--config benchmarks/arena_gb1.yaml --out runs/arena-gb1`, after `landscape_gb1.py`. p is the
+backbone's own law under first-hitting sampling, by dynamic programming over the partly masked strings; p*(x) ∝ p(x)
+exp(r(x)/alpha) with r the measured score, 0 where nothing was measured: such designs are INVALID, their share is told,
+and laws are compared on the others. What is compared is in the YAML file; what has been run is kept in OUT/results, so
+that a method more costs only itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import json
 import math
 import sys
@@ -27,7 +30,6 @@ import torch
 import yaml
 from arena_page import write_page
 from exact_laws import best_of_n_law, svdd_law, weighted_law
-from landscape import LENGTH, K, every_string, measured
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -36,6 +38,7 @@ from gendesign.comparison.cells import at_size, sized
 from gendesign.comparison.config import CURRENCIES, Task
 from gendesign.determinism import generator
 from gendesign.diffusion.partial_strings import Enumerated
+from gendesign.errors import GendesignError
 from gendesign.loading import load_backbone
 from gendesign.rewards.base import Reward
 from gendesign.steering.best_of_n import BestOfN
@@ -54,7 +57,7 @@ BLOCK = 250
 
 
 class Arena:
-    """p, r and p* of all 8-mers.
+    """p, r and p* of all strings.
 
     Args:
         folder: of the backbone that `landscape.py` wrote.
@@ -66,17 +69,27 @@ class Arena:
         self.backbone = load_backbone(folder / "backbone")
         self.reward = reward
         self.alpha = alpha
-        self.r = torch.from_numpy(reward(every_string()).values)
+        self.length, k = self.backbone.codec.length, self.backbone.codec.vocab_size
+        self.place = k ** torch.arange(self.length - 1, -1, -1)
+        every = torch.cartesian_prod(*[torch.arange(k)] * self.length)
+        scores = torch.from_numpy(reward(self.backbone.codec.decode(every)).values)
+        self.ok = ~scores.isnan()
+        self.r = torch.where(self.ok, scores, 0.0)
         self.space = Enumerated(self.backbone.denoiser.table)
         self.p = self.space.law()
-        self.target = (self.p.log() + self.r / alpha).softmax(0)
-        self.soft = self.space.soft_values(self.r, alpha=alpha)
-        self.mean = self.space.soft_values(self.r, alpha=1e5)  # the limit of a huge temperature
+        self.target = (self.p.log() + scores.masked_fill(~self.ok, -torch.inf) / alpha).softmax(0)
+        # what an unmeasured design is worth in dynamic programming: e^-20 of the worst measured one
+        self.low = torch.where(self.ok, scores, float(scores[self.ok].min()) - 20 * alpha)
+        self.soft = self.space.soft_values(self.low, alpha=alpha)
+        huge = 1e5  # the limit of this temperature is the mean, of the measured designs
+        counted = [torch.where(self.ok, part, -torch.inf) for part in (self.r, torch.zeros_like(self.r))]
+        total, share = (self.space.soft_values(part, alpha=huge) for part in counted)
+        self.mean = (total - share).nan_to_num(0.0)
         for name in ("soft", "mean"):
             save_file({"values": getattr(self, name)}, folder / f"{name}.safetensors")
         mode = self.space.log_probs.argmax(-1)
-        mode = torch.where(self.space.states == K, mode, self.space.states)
-        self.mode = self.r[(mode * K ** torch.arange(LENGTH - 1, -1, -1)).sum(-1)]
+        mode = torch.where(self.space.states == k, mode, self.space.states)
+        self.mode = self.r[(mode * self.place).sum(-1)]
         order = self.r.argsort()
         reached = self.target[order].cumsum(0)
         self.bin = torch.empty_like(order)
@@ -93,9 +106,12 @@ class Arena:
         return torch.zeros(10, dtype=torch.float64).index_add_(0, self.bin, q)
 
     def measures(self, q: Tensor) -> dict[str, Any]:
-        """How far a law is from p*."""
+        """How far the measured part of a law is from p*."""
+        feasible = float(q[self.ok].sum())
+        q = torch.where(self.ok, q, 0.0) / feasible
         mine, right = self.deciles(q), self.deciles(self.target)
         return {
+            "feasible": feasible,
             "mean_reward": float(q @ self.r),
             "log_p": float(q @ self.p.log()),
             "deciles": mine.tolist(),
@@ -109,8 +125,8 @@ class Arena:
             return self.p
         if isinstance(method, BestOfN):
             if method.selection == "best":
-                return best_of_n_law(self.p, self.r, method.candidates)
-            return weighted_law(self.p, self.r, alpha=self.alpha, num=method.candidates)
+                return best_of_n_law(self.p, self.low, method.candidates)
+            return weighted_law(self.p, self.low, alpha=self.alpha, num=method.candidates)
         if isinstance(method, FineTuned) and method.tuned is not None:
             return Enumerated(load_backbone(method.tuned).denoiser.table).law()
         table = self.table(getattr(method, "value", None))
@@ -124,25 +140,25 @@ class Arena:
         return svdd_law(self.space, table, alpha=self.alpha, candidates=method.candidates)
 
     def table(self, value: Value | None) -> Tensor | None:
-        """A value of every partly masked 8-mer, and the reward of the others; None where it is random."""
-        if type(value) is PosteriorMode:
-            return self.mode
+        """A value of every partly masked string, and the reward of the others; None where the state does not tell."""
+        if type(value) is PosteriorMode:  # one of an unmeasured design is the parent's
+            return self.mode if bool(self.ok.all()) else None
         if not isinstance(value, StateValue) or value.time_conditioned:
             return None
         codec, time = self.backbone.codec, torch.zeros(len(self.space.states))
         found = value.read(codec, self.space.states, time, alpha=self.alpha).double()
-        return torch.where(self.space.complete, self._complete(self.r), found)
+        return torch.where(self.space.complete, self._complete(self.low), found)
 
 
 def sample(arena: Arena, method: Steering, *, num: int, seed: int) -> dict[str, Any]:
     """Draw designs; their indices and what they cost."""
-    plan = make_plan(arena.backbone, steps=LENGTH)
+    plan = make_plan(arena.backbone, steps=arena.length)
     sampler, found, kl = method(arena.backbone, arena.reward), [], []
     cost, start = None, time.process_time()
     for block, first in enumerate(range(0, num, BLOCK)):
         noise = generator(seed, "arena", block)
         final = run_sampler(sampler, min(BLOCK, num - first), plan, generator=noise)
-        found.append((final.x * K ** torch.arange(LENGTH - 1, -1, -1)).sum(-1))
+        found.append((final.x * arena.place).sum(-1))
         kl.append(final.kl)
         cost = final.cost if cost is None else cost + final.cost
     assert cost is not None
@@ -179,7 +195,7 @@ def kept(path: Path, make: Any) -> Any:
 def measure(arena: Arena, config: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     """One record a method and budget."""
     num, seeds, records = config["num_designs"], config["seeds"], []
-    task = Task(str(folder), "table", steps=LENGTH, num_designs=num)
+    task = Task(str(folder), "table", steps=arena.length, num_designs=num)
     for currency in CURRENCIES:
         for budget in config[currency]:
             for name, described in config["methods"].items():
@@ -214,11 +230,13 @@ def exact(arena: Arena, method: Steering) -> dict[str, Any] | None:
     if q is None:
         return None
     log_q = q.clamp(min=1e-300).log()
-    to_target = float((q * (log_q - arena.target.log())).sum())
+    given = torch.where(arena.ok, q, 0.0) / q[arena.ok].sum()
+    log_given = given.clamp(min=1e-300).log()
+    to_target = torch.where(given > 0, given * (log_given - arena.target.log()), 0.0)
     return arena.measures(q) | {
-        "kl_to_target": to_target,
+        "kl_to_target": float(to_target.sum()),
         "kl_to_base": float((q * (log_q - arena.p.log())).sum()),
-        "tv_designs": 0.5 * float((q - arena.target).abs().sum()),
+        "tv_designs": 0.5 * float((given - arena.target).abs().sum()),
     }
 
 
@@ -226,7 +244,10 @@ def grow(arena: Arena, config: dict[str, Any], folder: Path) -> dict[str, dict[i
     """Exact measures of the methods whose law is known, at each of `exact_sizes`."""
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for name, described in config["methods"].items():
-        method = at(build(described, trust=["landscape"]), arena.alpha)
+        try:
+            method = at(build(described, trust=["landscape"]), arena.alpha)
+        except GendesignError:  # its folder does not exist yet: the tables say so
+            continue
         if method.sized_by is None:
             continue
         for size in config["exact_sizes"]:
@@ -244,18 +265,21 @@ def summarise(arena: Arena, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """All seeds together, and the range of their mean rewards."""
     designs = [torch.tensor(run["designs"]) for run in runs]
     laws = [torch.bincount(one, minlength=len(arena.p)).double() / len(one) for one in designs]
-    rewards = [float(law @ arena.r) for law in laws]
+    rewards = [arena.measures(law)["mean_reward"] for law in laws]
+    best = [float(arena.r[one[arena.ok[one]]].max()) for one in designs]
     told = {key: sum(run[key] for run in runs) / len(runs) for key in runs[0] if key != "designs"}
     whole = torch.stack(laws).mean(0)
     tvs = [arena.measures(law)["tv"] for law in laws]
-    return arena.measures(whole) | told | {"reward_range": [min(rewards), max(rewards)], "tv_seeds": tvs}
+    regret = float(arena.r[arena.ok].max()) - sum(best) / len(best)
+    ranges = {"reward_range": [min(rewards), max(rewards)], "tv_seeds": tvs, "regret": regret}
+    return arena.measures(whole) | told | ranges
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder of the TF-bind-8 table")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the landscape's table")
     parser.add_argument("--out", type=Path, default=Path("runs/arena"))
     parser.add_argument("--config", type=Path, default=HERE / "arena.yaml")
     parser.add_argument("--page", type=Path, default=HERE / "ARENA.md")
@@ -264,7 +288,8 @@ def main() -> None:
     torch.set_num_threads(1)
     text = arguments.config.read_text().replace("{arena}", str(arguments.out))
     config = yaml.safe_load(text)
-    arena = Arena(arguments.out, measured(arguments.data), config["alpha"])
+    reward = importlib.import_module(config["landscape"]).measured(arguments.data)
+    arena = Arena(arguments.out, reward, config["alpha"])
     records = measure(arena, config, arguments.out)
     grown = grow(arena, config, arguments.out)
     write_page(arguments.page, arena, config, records, grown, compared=arguments.compared)

@@ -12,31 +12,31 @@ import torch
 from gendesign.comparison.config import CURRENCIES
 
 HEAD = """\
-# The exact arena: TF-bind-8
+# {title}
 
-    python benchmarks/landscape.py --data DATA --out runs/arena       (the backbone: 5 minutes on one core)
-    python benchmarks/arena_value.py --data DATA --out runs/arena     (the learned value: 1 minute)
-    python benchmarks/arena_tuned.py --data DATA --out runs/arena     (the fine-tuned backbone: 4 minutes)
-    python benchmarks/arena.py --data DATA --out runs/arena
+{commands}
 
-All 65,536 8-mers have a measured binding score (SIX6, E-score; Barrera et al. 2016; both strands share a value). A
-small masked backbone was trained on the half with mid-range scores; its own law p under first-hitting sampling, and
-the target p\\*(x) ∝ p(x) exp(r(x)/α) with the measured score r, follow by dynamic programming over the 390,625 partly
-masked 8-mers, so distances below are from the truth, not from another sampler. Backbone: {facts}.
+{about} Backbone: {facts}.
 
-- α = {alpha} E-score. Mean reward: p {base:.4f}, p\\* {target:.4f}. KL(p\\* ‖ p) = {kl:.3f} nats; of designs drawn
+- α = {alpha} {unit}. Mean reward: p {base:.4f}, p\\* {target:.4f}. KL(p\\* ‖ p) = {kl:.3f} nats; of designs drawn
   from p, a share of {ess:.4f} is effective under the weights exp(r/α). The largest probability of a design under p\\*
   is {top:.4f}.
 - {seeds} seeds of {num:,} designs for each row. **TV** is the total variation from p\\* over the ten deciles of the
   reward under p\\*, of all seeds together; {total:,} exact draws from p\\* would show {floor:.3f} on average,
   {each:.3f} for one seed. **KL** is that of the deciles.
-- **exact KL** is KL(q ‖ p\\*) in nats over all 65,536 designs, without sampling, where the law q of a method's
+- **exact KL** is KL(q ‖ p\\*) in nats over all {every:,} designs, without sampling, where the law q of a method's
   designs can be computed (`exact_laws.py`): unsteered, best-of-N, SVDD with a value that
   is a function of the state, guidance by it, fine-tuned backbones.
   **exact TV** is over deciles too.
 - **KL bound** is what the run itself reports of its distance from p; exact for p\\* would be {kl:.3f}.
-- Budgets are a design's. Each method has the largest size (candidates, particles) whose bound fits; evaluations and
-  reward calls are those spent. Seconds are one core's, a thousand designs, with a table for a network.
+{partly}- Budgets are a design's. Each method has the largest size (candidates, particles) whose bound fits; evaluations
+  and reward calls are those spent. Seconds are one core's, a thousand designs, with a table for a network.
+"""
+
+PARTLY = """\
+- {unmeasured:,} of the {every:,} designs were not measured: INVALID, never a number. **feasible** is the share of a
+  method's designs that were measured (p's own: {feasible:.3f}); means, distances and laws are those of the measured.
+  **regret** is the largest measured score, {best:.2f}, less the best of a seed's designs, mean over seeds.
 """
 
 COLUMNS = (
@@ -61,16 +61,23 @@ def write_page(
     def floor(draws: int) -> float:
         return 10 * math.sqrt(0.1 * 0.9 / (2 * math.pi * draws))
 
+    partial = not bool(arena.ok.all())
     training = arena.backbone.provenance.get("training", {})
-    facts = f"{training.get('data')}, {training.get('steps')} steps of {training.get('batch')}, "
-    facts += f"{training.get('seconds')} s on one core"
+    facts = f"{training.get('data')}, {training.get('steps')} steps of {training.get('batch')}"
+    facts += f", {training['seconds']} s on one core" if "seconds" in training else ""
     lines = [
         HEAD.format(
+            title=config["title"],
+            commands="\n".join(f"    {line}" for line in config["commands"]),
+            about=config["about"].strip(),
+            unit=config["unit"],
+            partly=_partly(arena) if partial else "",
+            every=len(p),
             facts=facts,
             alpha=arena.alpha,
-            base=float(p @ arena.r),
+            base=arena.measures(p)["mean_reward"],
             target=float(q @ arena.r),
-            kl=float((q * (q / p).log()).sum()),
+            kl=float(torch.xlogy(q, q / p).sum()),
             ess=float(1 / (q * q / p).sum()),
             top=float(q.max()),
             seeds=seeds,
@@ -82,11 +89,21 @@ def write_page(
     ]
     for currency, words in CURRENCIES.items():
         for budget in config[currency]:
-            lines += [f"## At most {budget:,} {words} a design", "", COLUMNS, "|---" * 13 + "|"]
-            lines += [_row(one) for one in records if one["currency"] == currency and one["budget"] == budget]
+            columns = COLUMNS + (" feasible | regret |" if partial else "")
+            lines += [
+                f"## At most {budget:,} {words} a design",
+                "",
+                columns,
+                "|---" * columns.count(" |") + "|",
+            ]
+            lines += [
+                _row(one, partial)
+                for one in records
+                if one["currency"] == currency and one["budget"] == budget
+            ]
             lines.append("")
-    lines += [*_growth(grown, config["exact_sizes"]), ""]
-    figure = path.with_name("arena.svg")
+    lines += [*_growth(grown, config["exact_sizes"], len(p)), ""]
+    figure = path.with_name(config["figure"])
     _draw(figure, config, records)
     lines += [
         "## Where the designs lie",
@@ -98,7 +115,7 @@ def write_page(
         "Share of the designs in each decile of the reward under p\\*; p\\* itself is the line at .1.",
         "",
     ]
-    notes = path.with_name("arena_notes.md")
+    notes = path.with_name(config["notes"])
     if notes.exists():
         lines += [notes.read_text()]
     if compared is not None:
@@ -108,11 +125,20 @@ def write_page(
     path.write_text("\n".join(lines) + "\n")
 
 
-def _growth(grown: dict[str, dict[int, dict[str, Any]]], sizes: list[int]) -> list[str]:
+def _partly(arena: Any) -> str:
+    return PARTLY.format(
+        unmeasured=int((~arena.ok).sum()),
+        every=len(arena.ok),
+        feasible=arena.measures(arena.p)["feasible"],
+        best=float(arena.r[arena.ok].max()),
+    )
+
+
+def _growth(grown: dict[str, dict[int, dict[str, Any]]], sizes: list[int], num: int) -> list[str]:
     lines = [
         "## As candidates grow, without sampling",
         "",
-        "KL(q ‖ p\\*) in nats over all 65,536 designs, in brackets total variation over all of them; both exact.",
+        f"KL(q ‖ p\\*) in nats over all {num:,} designs, in brackets total variation over all of them; both exact.",
         "",
         "| method | " + " | ".join(f"{size:,}" for size in sizes) + " |",
         "|---" * (len(sizes) + 1) + "|",
@@ -123,9 +149,11 @@ def _growth(grown: dict[str, dict[int, dict[str, Any]]], sizes: list[int]) -> li
     return lines
 
 
-def _row(one: dict[str, Any]) -> str:
+def _row(one: dict[str, Any], partial: bool) -> str:
     if "reason" in one:
-        return f"| {one['method']} | | not run: {one['reason'].replace('|', '/')} |" + " |" * 10
+        return f"| {one['method']} | | not run: {one['reason'].replace('|', '/')} |" + " |" * (
+            10 + 2 * partial
+        )
     law = one["exact"] or {}
 
     def known(name: str) -> str:
@@ -139,6 +167,7 @@ def _row(one: dict[str, Any]) -> str:
         f"{one['log_p']:.3f}", f"{one['kl_bound']:.2f}", f"{one['network_evaluations']:.1f}",
         f"{one['reward_calls']:.1f}", f"{one['seconds']:.1f}",
     ]  # fmt: skip
+    told += [f"{one['feasible']:.3f}", f"{one['regret']:.3f}"] if partial else []
     return "| " + " | ".join(map(str, told)) + " |"
 
 

@@ -9,11 +9,12 @@ No gradient of a table of measurements exists, so DRAKES has no place here; its 
 from __future__ import annotations
 
 import argparse
+import importlib
 import time
 from pathlib import Path
 
 import yaml
-from landscape import LENGTH, measured, tabulate
+from landscape import tabulate
 from lightning.pytorch import Trainer
 
 from gendesign.loading import load_backbone
@@ -28,17 +29,19 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/arena"))
+    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "arena.yaml")
     parser.add_argument("--updates", type=int, default=500)
     parser.add_argument("--batch", type=int, default=256)
     arguments = parser.parse_args()
-    alpha = yaml.safe_load((Path(__file__).parent / "arena.yaml").read_text())["alpha"]
+    config = yaml.safe_load(arguments.config.read_text())
+    alpha, measured = config["alpha"], importlib.import_module(config["landscape"]).measured
     start = time.process_time()
     run = FineTuning(
         str(arguments.out / "network"),
         measured(arguments.data),
         PolicyGradient(truncation=None, recompute=False),
         alpha=alpha,
-        steps=LENGTH,
+        steps=load_backbone(arguments.out / "network").codec.length,
         batch_size=arguments.batch,
         lr=1e-3,
         warmup_steps=10,

@@ -8,14 +8,15 @@ Beside the exact soft value it shows what learning costs: 8,192 designs are scor
 from __future__ import annotations
 
 import argparse
+import importlib
 import time
 from pathlib import Path
 
 import torch
 import yaml
-from landscape import LENGTH, K, measured
 from lightning.pytorch import Trainer
 
+from gendesign.loading import load_backbone
 from gendesign.models.predictor import ConvPredictor
 from gendesign.models.values import TokenValue
 from gendesign.training.value_data import RollOuts
@@ -28,19 +29,28 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/arena"))
+    parser.add_argument("--config", type=Path, default=Path(__file__).parent / "arena.yaml")
     parser.add_argument("--num", type=int, default=8192)
     parser.add_argument("--updates", type=int, default=2000)
     arguments = parser.parse_args()
-    alpha = yaml.safe_load((Path(__file__).parent / "arena.yaml").read_text())["alpha"]
+    config = yaml.safe_load(arguments.config.read_text())
+    alpha, measured = config["alpha"], importlib.import_module(config["landscape"]).measured
     start = time.process_time()
+    backbone = str(arguments.out / "backbone")
+    codec = load_backbone(backbone).codec
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = ConvPredictor(
-            num_letters=K + 1, length=LENGTH, num_targets=1, width=64, depth=3, dropout=0.1
+            num_letters=codec.vocab_size + 1,
+            length=codec.length,
+            num_targets=1,
+            width=64,
+            depth=3,
+            dropout=0.1,
         )
     model = ValueModel(TokenValue(network), target="soft", alpha=alpha, lr=2e-3, warmup_steps=50)
-    backbone = str(arguments.out / "backbone")
-    data = RollOuts(backbone, measured(arguments.data), num=arguments.num, steps=LENGTH, batch_size=256)
+    reward = measured(arguments.data)
+    data = RollOuts(backbone, reward, num=arguments.num, steps=codec.length, batch_size=256)
     trainer = Trainer(
         max_steps=arguments.updates,
         accelerator="cpu",

@@ -76,9 +76,10 @@ def train(strings: list[str], *, steps: int, batch: int, seed: int) -> tuple[Bac
 @torch.no_grad()
 def tabulate(backbone: Backbone) -> Backbone:
     """The same backbone, its network replaced by its answers."""
-    states = partial_strings(K, LENGTH)
+    k, length = backbone.denoiser.vocab_size, backbone.codec.length
+    states = partial_strings(k, length)
     table = torch.cat([backbone.denoiser(rows, None) for rows in states.split(4096)])
-    denoiser = TabularDenoiser(K, LENGTH)
+    denoiser = TabularDenoiser(k, length)
     denoiser.table.copy_(table.double().log_softmax(-1))
     return Backbone(backbone.codec, backbone.process, denoiser).eval().requires_grad_(False)
 
@@ -89,7 +90,7 @@ def law(backbone: Backbone) -> Tensor:
 
 
 class TableValue(StateValue):
-    """A value of every partly masked 8-mer, computed beforehand.
+    """A value of every partly masked string, computed beforehand.
 
     Args:
         path: of the table, one number a string in lexicographic order.
@@ -101,7 +102,8 @@ class TableValue(StateValue):
         self.table = load_file(path)["values"]
 
     def read(self, codec: Codec, x: Tensor, t: Tensor, *, alpha: float) -> Tensor:
-        return self.table[(x * (K + 1) ** torch.arange(LENGTH - 1, -1, -1)).sum(-1)]
+        place = (codec.vocab_size + 1) ** torch.arange(codec.length - 1, -1, -1)  # type: ignore[attr-defined]
+        return self.table[(x * place).sum(-1)]
 
 
 def main() -> None:
