@@ -96,6 +96,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME[,NAME...]",
         help="column of the sequences (default: sequence or design), or the columns of a vector",
     )
+    score.add_argument(
+        "--processes", type=int, metavar="N", help="score in N worker processes (default: in this one)"
+    )
+    score.add_argument(
+        "--cache", metavar="DIR", help="keep scores here and read those that are there (default: keep none)"
+    )
     data = verb("data", "public tables: list, get NAME, path NAME", parent=common)
     data.add_argument("action", choices=["list", "get", "path"])
     data.add_argument("name", nargs="?")

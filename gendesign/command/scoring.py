@@ -1,4 +1,4 @@
-"""The verb `score`: what a reward says of designs in a file: sequences, vectors or images."""
+"""The verb `score`: what a reward says of designs in a file: sequences, molecules, vectors or images."""
 
 import argparse
 import csv
@@ -10,7 +10,7 @@ from gendesign.command.verbs import composed, named_reward, resolved_device
 from gendesign.design_set import write_text
 from gendesign.errors import ConfigError, OutputError, RewardError
 from gendesign.files.designs import Read, read_designs
-from gendesign.forms import guess_form
+from gendesign.forms import Molecule, guess_form
 from gendesign.rewards.base import Scores
 
 
@@ -31,6 +31,12 @@ def score_verb(arguments: argparse.Namespace) -> None:
     reward = named_reward(config["reward"], resolved_device(config.get("device", "auto")), arguments.trust)
     if reward is None:
         raise ConfigError("gendesign score needs a reward; give reward=NAME")
+    if arguments.processes is not None or arguments.cache is not None:
+        from gendesign.rewards.pooled import Pooled
+
+        reward = Pooled(
+            reward, processes=1 if arguments.processes is None else arguments.processes, cache=arguments.cache
+        )
     scores = reward(read.designs)
     table = _table(read, scores, reward.label)
     if out is None:
@@ -38,7 +44,7 @@ def score_verb(arguments: argparse.Namespace) -> None:
     else:
         write_text(out, table)
     counts = ", ".join(f"{count} {status}" for status, count in scores.counts().items())
-    many = guess_form(read.designs).many
+    many = Molecule.many if read.molecules else guess_form(read.designs).many
     print(f"{len(read.designs)} {many}: {counts}" + (f"; {out}" if out else ""), file=sys.stderr)
     if not scores.ok.any():
         raise RewardError(f"{path}: none of the {many} could be scored ({scores.message[0]})")

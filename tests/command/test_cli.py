@@ -293,6 +293,21 @@ def test_score_with_a_saved_reward(work: Path, capsys: pytest.CaptureFixture[str
     assert "heads complex, defined" in fails(capsys, "score", "s.csv", f"reward={folder}", "device=cpu")
 
 
+def test_score_molecules_over_processes_and_from_a_cache(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (work / "m.csv").write_text("name,smiles\na,OCC\nb,C.C\nc,CCO\n")
+    plain = run(capsys, "score", "m.csv", "reward=qed")
+    words = ["score", "m.csv", "reward=qed", "--processes", "1", "--cache", str(work / "kept")]
+    assert plain[0] == 0 and plain[1].count("0.406808") == 2
+    assert run(capsys, *words)[:2] == plain[:2] == run(capsys, *words)[:2]
+    assert len(list((work / "kept").glob("qed-*.sqlite"))) == 1
+    assert "processes must be" in fails(capsys, "score", "m.csv", "reward=qed", "--processes", "0")
+    assert "does not say its version" in fails(
+        capsys, "score", "m.csv", "reward=adenines.yaml", "--trust", "own_reward", "--cache", "kept"
+    )
+
+
 def test_score_keeps_statuses_in_their_rows(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (work / "s.csv").write_text("sequence\nACGT\nACGN\nGGGG\n")
     (work / "gc.yaml").write_text("class_path: gendesign.rewards.dna.GCContent\n")
