@@ -151,6 +151,7 @@ class Backbone(Configurable, LightningModule):
         """
         whole("num", num), whole("steps", steps)
         given, free = None, self.codec.length
+        codec = self.codec if template is None else self.codec.under(template)
         if template is not None:
             given, fixed = self.codec.encode_template(template)
             given, free = given.to(self.device), int((~fixed).sum())
@@ -167,7 +168,7 @@ class Backbone(Configurable, LightningModule):
                 s = times[step + 1].to(t).expand(len(x))
                 seen = self.predict(x, t, template=given)
                 x, _ = self.advance(seen, x, t, s, template=given, solver=solver, generator=noise)
-            designs += self.codec.decode(x)
+            designs += codec.decode(x)
         return designs
 
     def advance(

@@ -6,6 +6,8 @@ padded at the end with PAD, an ordinary token that the backbone learns to genera
 `gendesign.array_codecs`, of molecules in `gendesign.molecule_codec`.
 """
 
+from __future__ import annotations
+
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -65,6 +67,10 @@ class Codec(Configurable, ABC):
     def relax(self, x: Tensor) -> Tensor:
         """What a differentiable reward reads, with a gradient to x; token probabilities are read as they are."""
         return x
+
+    def under(self, template: Any) -> Codec:
+        """The codec of rows that keep to a template, where reading them takes more than their tokens."""
+        return self
 
     def departs(self, template: Any, design: Any) -> str:
         """Why a design is not what a template asks for; "" where it is, as it always is where designs are their x."""
@@ -218,6 +224,7 @@ class SequenceCodec(TokenCodec):
     def split(self, design: Any) -> list[str]:
         if not isinstance(design, str):
             raise DesignError(f"expected a sequence of letters, got {type(design).__name__}")
+        design = self.normal(design)
         wrong = sorted(set(design) - self._index.keys())
         if wrong:
             shown = "".join(wrong[:5])
@@ -253,6 +260,7 @@ class SequenceCodec(TokenCodec):
         """
         if not isinstance(template, str):
             raise DesignError(f"expected a template of letters, got {type(template).__name__}")
+        template = self.normal(template)
         text = template.ljust(self.length, FREE) if self.variable else template
         if len(text) != self.length:
             raise DesignError(

@@ -15,14 +15,18 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from functools import lru_cache
 from threading import RLock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gendesign.chemistry import canonical, shown
 from gendesign.codecs import FREE, TokenCodec
 from gendesign.errors import ConfigError, DesignError, MissingExtraError
 from gendesign.symbol_groups import grouped, learn_groups
+
+if TYPE_CHECKING:
+    from gendesign.scaffolds import Layout
 
 _lock = RLock()
 _SYMBOL = re.compile(r"\[[^\[\]]*\]")
@@ -64,6 +68,8 @@ class MoleculeCodec(TokenCodec):
                 )
         self._groups = frozenset(group for group in groups.values() if len(group) > 1)
         self._longest = max(map(len, groups.values()))
+        self._layouts: dict[str, Layout] = {}
+        self._layout: Layout | None = None
 
     @classmethod
     def learn(
@@ -128,20 +134,41 @@ class MoleculeCodec(TokenCodec):
 
     def join(self, tokens: list[str | None]) -> str:
         """The canonical SMILES of the symbols; PAD is skipped, and with a MASK among them it is empty."""
-        return "" if FREE in tokens else _smiles("".join([token for token in tokens if token is not None]))
+        if FREE in tokens:
+            return ""
+        if self._layout is None:
+            return _smiles("".join([token for token in tokens if token is not None]))
+        parts = {
+            end: [symbol for i in places for symbol in _SYMBOL.findall(tokens[i] or "")]
+            for end, places in self._layout.places.items()
+        }
+        return _smiles("".join(self._layout.symbols(parts)))
 
     def split_template(self, template: Any) -> list[str | None]:
-        """Read a SMILES with open ends `*` or `*{n}`, where free parts of n symbols go; see `gendesign.scaffolds`."""
-        from gendesign.scaffolds import scaffold_tokens
+        """Read a SMILES with open ends `*` or `*{n}`, where free parts of n tokens go; see `gendesign.scaffolds`."""
+        return list(self._laid_out(template).tokens)
 
-        if not isinstance(template, str):
-            raise DesignError(f"expected a template such as 'c1ccccc1*', got {type(template).__name__}")
-        return list(scaffold_tokens(template, vocabulary=self.symbols, length=self.length))
+    def under(self, template: Any) -> MoleculeCodec:
+        """A codec whose rows hold the template's free parts at their places."""
+        codec = copy(self)
+        codec._layout = self._laid_out(template)
+        return codec
 
     def departs(self, template: str, design: str) -> str:
         from gendesign.open_ends import departs
 
         return departs(template, design)
+
+    def _laid_out(self, template: Any) -> Layout:
+        from gendesign.scaffolds import lay_out
+
+        if not isinstance(template, str):
+            raise DesignError(f"expected a template such as 'c1ccccc1*', got {type(template).__name__}")
+        if template not in self._layouts:
+            self._layouts[template] = lay_out(
+                template, symbols=self.symbols, length=self.length, grouped=self.grouped
+            )
+        return self._layouts[template]
 
     def normal(self, text: str) -> str:
         """The canonical SMILES, where it is a molecule."""

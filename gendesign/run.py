@@ -105,6 +105,7 @@ def design(
         )
     backbone = with_unmasking(backbone, unmasking)
     fixed = read_template(template, backbone.codec)
+    backbone = with_template(backbone, fixed)
     leads = None if start is None else read_leads(backbone, start, remask, template=fixed)
     num_free = None if leads is None else leads.num_masked
     plan = make_plan(backbone, steps=steps, template=fixed, num_free=num_free, max_rows=max_rows)
@@ -237,6 +238,16 @@ def with_unmasking(backbone: Backbone, unmasking: Unmasking | None) -> Backbone:
         )
     other = copy.copy(backbone)
     other.process = backbone.process.with_unmasking(unmasking)
+    return other
+
+
+def with_template(backbone: Backbone, template: Any) -> Backbone:
+    """The same backbone, network and all, whose designs are read under a template; None leaves it as it is."""
+    codec = backbone.codec if template is None else backbone.codec.under(template)
+    if codec is backbone.codec:
+        return backbone
+    other = copy.copy(backbone)
+    other.codec = codec
     return other
 
 

