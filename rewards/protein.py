@@ -16,8 +16,10 @@ immobilized pH gradients can be predicted from their amino acid sequences, doi 1
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -174,7 +176,7 @@ class NetCharge(ProteinProperty):
         return analysis.charge_at_pH(self.ph)
 
     def expected(self, letters: Float[Tensor, "B L 20"]) -> Float[Tensor, " B"]:
-        return charge(letters, letters.new_full((len(letters),), self.ph))
+        return ionised_groups(letters).charge(letters.new_full((len(letters),), self.ph))
 
 
 class IsoelectricPoint(ProteinProperty):
@@ -187,21 +189,42 @@ class IsoelectricPoint(ProteinProperty):
 
     def expected(self, letters: Float[Tensor, "B L 20"]) -> Float[Tensor, " B"]:
         """Bisection, then one Newton step: its value is the root's, its gradient the implicit function's."""
-        known = letters.detach()
-        low, high = (known.new_full((len(known),), edge) for edge in PH_RANGE)
+        groups = ionised_groups(letters)
+        known = Groups(groups.amount.detach(), groups.pk, groups.sign)
+        low, high = (known.amount.new_full((len(letters),), edge) for edge in PH_RANGE)
         for _ in range(30):
             middle = (low + high) / 2
-            positive = charge(known, middle) > 0
+            positive = known.charge(middle) > 0
             low, high = torch.where(positive, middle, low), torch.where(positive, high, middle)
         with torch.enable_grad():
             root = ((low + high) / 2).requires_grad_()
-            (slope,) = torch.autograd.grad(charge(known, root).sum(), root)
+            (slope,) = torch.autograd.grad(known.charge(root).sum(), root)
         root = root.detach()
-        return (root - charge(letters, root) / slope.clamp(max=-1e-6)).clamp(*PH_RANGE)
+        return (root - groups.charge(root) / slope.clamp(max=-1e-6)).clamp(*PH_RANGE)
 
 
-def charge(letters: Float[Tensor, "B L 20"], ph: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-    """Net charge of relaxed sequences, each at its pH.
+@dataclass(frozen=True)
+class Groups:
+    """Groups of relaxed sequences that take or give a proton.
+
+    Attributes:
+        amount: how many of each a sequence has.
+        pk: of each.
+        sign: 1 for bases, -1 for acids.
+    """
+
+    amount: Float[Tensor, "B G"]
+    pk: Float[Tensor, " G"]
+    sign: Float[Tensor, " G"]
+
+    def charge(self, ph: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """Net charge of each sequence at its pH."""
+        share = torch.sigmoid(math.log(10.0) * self.sign * (self.pk - ph[:, None]))
+        return (self.amount * self.sign * share).sum(-1)
+
+
+def ionised_groups(letters: Float[Tensor, "B L 20"]) -> Groups:
+    """Side chains and ends, with the pK that Biopython gives them.
 
     The last residue is the one that padding, or the end, follows.
     """
@@ -210,21 +233,16 @@ def charge(letters: Float[Tensor, "B L 20"], ph: Float[Tensor, " B"]) -> Float[T
     absent = 1 - letters.sum(-1)
     followed = torch.cat([absent[:, 1:], torch.ones_like(absent[:, :1])], dim=1)
     first, last = letters[:, 0], torch.einsum("bla,bl->ba", letters, followed)
-    counts = letters.sum(1)
-    total = torch.zeros_like(ph)
-    for sign, side, end, own in (
-        (1.0, tables.positive_pKs, first, tables.pKnterminal),
-        (-1.0, tables.negative_pKs, last, tables.pKcterminal),
+    amounts, pks, signs = [], [], []
+    for sign, side, name, end, own in (
+        (1.0, tables.positive_pKs, "Nterm", first, tables.pKnterminal),
+        (-1.0, tables.negative_pKs, "Cterm", last, tables.pKcterminal),
     ):
-        name = "Nterm" if sign > 0 else "Cterm"
-        ends = {a: own.get(a, side[name]) for a in AMINO_ACIDS}
-        groups = {a: pk for a, pk in side.items() if a in AMINO_ACIDS}
-        for weight, values in ((end, ends), (counts, groups)):
-            pk = _row(values, letters)
-            present = _row(dict.fromkeys(values, 1.0), letters)
-            share = torch.sigmoid(sign * np.log(10.0) * (pk - ph[:, None]))
-            total = total + sign * (weight * present * share).sum(-1)
-    return total
+        chains = [a for a in AMINO_ACIDS if a in side]
+        amounts += [letters.sum(1)[:, [AMINO_ACIDS.index(a) for a in chains]], end]
+        pks += [side[a] for a in chains] + [own.get(a, side[name]) for a in AMINO_ACIDS]
+        signs += [sign] * (len(chains) + len(AMINO_ACIDS))
+    return Groups(torch.cat(amounts, dim=1), letters.new_tensor(pks), letters.new_tensor(signs))
 
 
 def _row(table: Mapping[str, float], like: Tensor) -> Float[Tensor, " 20"]:

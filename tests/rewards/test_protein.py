@@ -78,7 +78,7 @@ def test_relaxed_equals_score_on_one_hots(reward: ProteinProperty, variable: boo
 
 @pytest.mark.parametrize("reward", EVERY[:7], ids=lambda reward: reward.label)
 def test_gradients_match_finite_differences(reward: ProteinProperty) -> None:
-    x = torch.rand(2, 7, 20, generator=torch.Generator().manual_seed(3), dtype=torch.float64).softmax(-1)
+    x = torch.rand(1, 3, 20, generator=torch.Generator().manual_seed(3), dtype=torch.float64).softmax(-1)
     assert torch.autograd.gradcheck(reward.relaxed, x.requires_grad_(), atol=1e-4, rtol=1e-4, eps=1e-5)
 
 
