@@ -3,7 +3,7 @@
     GC(x) = (#G + #C) / (#A + #C + #G + #T)
 
 With a target window [low, high] the reward is minus the distance to the window: 0 inside, falling linearly
-outside.
+outside. Letters are read in either case, as in tables that are trained on: `acgt` is scored as `ACGT`.
 """
 
 from __future__ import annotations
@@ -18,23 +18,35 @@ from torch import Tensor
 from gendesign.building import finite
 from gendesign.designs import Design
 from gendesign.errors import ConfigError
-from gendesign.rewards.base import DifferentiableReward
+from gendesign.rewards.base import DifferentiableReward, Reward
 
 LETTERS = "ACGT"
 """The letters of DNA in the order of `DNACodec`'s tokens."""
 
 
 def not_dna(design: Design) -> str:
-    """Why a design is not a DNA sequence of the letters A, C, G, T; "" if it is one."""
+    """Why a design is not a DNA sequence of the letters A, C, G, T in either case; "" if it is one."""
     if not isinstance(design, str):
         return f"expected a DNA sequence, got an array of shape {np.shape(design)}"
     if not design:
         return "expected a DNA sequence, got an empty one"
-    wrong = sorted(set(design) - set(LETTERS))
+    wrong = sorted(set(design) - set(LETTERS) - set(LETTERS.lower()))
     return f"expected letters {LETTERS}, got {''.join(wrong[:5])!r}" if wrong else ""
 
 
-class GCContent(DifferentiableReward):
+class DNAReward(Reward):
+    """Base class of rewards of DNA: what they read, and in which spelling they are given it."""
+
+    alphabet = LETTERS
+
+    def unreadable(self, design: Design) -> str:
+        return not_dna(design)
+
+    def canonical(self, design: Design) -> Design:
+        return design.upper() if isinstance(design, str) else design
+
+
+class GCContent(DNAReward, DifferentiableReward):
     """Fraction of G and C, or closeness of that fraction to a window.
 
     Args:
@@ -45,7 +57,6 @@ class GCContent(DifferentiableReward):
     """
 
     unit = "fraction"
-    alphabet = LETTERS
 
     def __init__(self, *, target: Sequence[float] | None = None) -> None:
         self.name = "gc-content"
@@ -57,9 +68,6 @@ class GCContent(DifferentiableReward):
             if not self.low <= self.high <= 1.0:
                 raise ConfigError(f"target must satisfy 0 <= low <= high <= 1, got {target!r}")
             self.name = f"gc-content in {self.low:g}-{self.high:g}"
-
-    def unreadable(self, design: Design) -> str:
-        return not_dna(design)
 
     def score(self, designs: Sequence[str]) -> Tensor:
         gc = [(d.count("G") + d.count("C")) / len(d) for d in designs]

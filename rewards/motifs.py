@@ -7,6 +7,11 @@ bits,
 
 and a site scores the sum of s along it; the reverse complement of the motif finds sites on the other strand.
 
+In YAML, with a file of your own or a table of `gendesign data`:
+
+    class_path: gendesign.rewards.MotifCount
+    init_args: {path: data:jaspar2024_core_vertebrates_transfac, motif: TBP, relative: 0.85}
+
 Reference: G. Stormo, DNA binding sites: representation and discovery, Bioinformatics 2000.
 """
 
@@ -27,19 +32,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gendesign.building import finite
+from gendesign.data import tables
 from gendesign.designs import Design
 from gendesign.errors import ConfigError, DataError
-from gendesign.rewards.base import Reward
-from gendesign.rewards.dna import LETTERS, not_dna
+from gendesign.rewards.dna import LETTERS, DNAReward
 
 UNIFORM = dict.fromkeys(LETTERS, 0.25)
 
 
-class MotifReward(Reward):
+class MotifReward(DNAReward):
     """Shared by the motif rewards: reading the motif and scoring every position on both strands.
 
     Args:
-        path: a MEME (minimal) or JASPAR file, or a gzip of one.
+        path: a MEME (minimal), JASPAR or TRANSFAC file, or a gzip of one; or `data:NAME`, a table of `gendesign data`.
         motif: the motif's name or identifier in that file; may be left out if the file holds one.
         background: probability of each letter; uniform when left out.
         pseudocount: counts added to each position, shared out by the background.
@@ -50,7 +55,6 @@ class MotifReward(Reward):
         DataError: the file cannot be read, or does not hold that motif.
     """
 
-    alphabet = LETTERS
     unit = "bits"
 
     def __init__(
@@ -81,7 +85,7 @@ class MotifReward(Reward):
         self.log_odds: Float[Tensor, "W 4"] = torch.log2(smooth / prior)
 
     def unreadable(self, design: Design) -> str:
-        reason = not_dna(design)
+        reason = super().unreadable(design)
         if not reason and len(design) < len(self.log_odds):
             return f"expected at least {len(self.log_odds)} letters, the motif's width, got {len(design)}"
         return reason
@@ -166,7 +170,7 @@ def read_motif(path: str, motif: str = "") -> tuple[str, Float[Tensor, "W 4"]]:
     """Read one motif's letter counts.
 
     Args:
-        path: MEME (minimal) or JASPAR file, plain or gzip.
+        path: MEME (minimal), JASPAR or TRANSFAC file, plain or gzip; or `data:NAME`.
         motif: its name or identifier; "" if the file holds one motif.
 
     Returns:
@@ -177,7 +181,7 @@ def read_motif(path: str, motif: str = "") -> tuple[str, Float[Tensor, "W 4"]]:
     """
     from Bio import motifs  # heavy, and only needed here
 
-    file = Path(path).expanduser()
+    file = tables.locate(path.removeprefix("data:")) if path.startswith("data:") else Path(path).expanduser()
     try:
         opener = gzip.open if file.suffix == ".gz" else open
         with opener(file, "rt") as handle:
@@ -185,13 +189,15 @@ def read_motif(path: str, motif: str = "") -> tuple[str, Float[Tensor, "W 4"]]:
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the motif file {file}: {error}") from error
     kind = "jaspar" if text.lstrip().startswith(">") else "minimal"
+    if re.search(r"^P[O0]\s", text, re.MULTILINE):
+        kind = "transfac"
     try:
-        found = list(motifs.parse(io.StringIO(text), kind))
+        found = list(motifs.parse(io.StringIO(text), kind, strict=False))
         if kind == "minimal":  # the parser keeps the identifier alone: MOTIF identifier [name]
             for entry, line in zip(found, re.findall(r"^MOTIF\s+(.+?)\s*$", text, re.MULTILINE), strict=True):
                 entry.name = line
     except Exception as error:  # Biopython raises whatever its parser stumbles over
-        raise DataError(f"{file} is neither a MEME nor a JASPAR file: {error}") from error
+        raise DataError(f"{file} is neither a MEME, a JASPAR nor a TRANSFAC file: {error}") from error
     names = {label: m for m in found for label in _labels(m)}
     if motif and motif not in names:
         raise DataError(
@@ -206,5 +212,9 @@ def read_motif(path: str, motif: str = "") -> tuple[str, Float[Tensor, "W 4"]]:
 
 def _labels(motif: Any) -> list[str]:
     """The names under which a motif may be asked for: identifier and name, together or apart."""
-    words = [text for text in (getattr(motif, "matrix_id", None), *(motif.name or "").split()) if text]
+    if hasattr(motif, "get"):  # TRANSFAC: a table of what each record says
+        named = [motif.get("AC"), *(motif.get("ID") or "").split()]
+    else:
+        named = [getattr(motif, "matrix_id", None), *(motif.name or "").split()]
+    words = [text for text in named if text]
     return list(dict.fromkeys([" ".join(words), *words]))

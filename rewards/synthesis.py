@@ -15,10 +15,9 @@ from itertools import groupby
 import numpy as np
 
 from gendesign.building import finite, whole
-from gendesign.designs import Design
 from gendesign.errors import ConfigError
-from gendesign.rewards.base import Reward, Scores
-from gendesign.rewards.dna import not_dna
+from gendesign.rewards.base import Scores
+from gendesign.rewards.dna import DNAReward, not_dna
 
 IUPAC = {
     "A": "A", "C": "C", "G": "G", "T": "T", "R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC",
@@ -27,7 +26,7 @@ IUPAC = {
 COMPLEMENT = str.maketrans("ACGTRYSWKMBDHVN", "TGCAYRSWMKVHDBN")
 
 
-class SynthesisProblems(Reward):
+class SynthesisProblems(DNAReward):
     """Minus the number of features that a synthesis provider refuses or a cloning step cannot stand.
 
     Args:
@@ -76,9 +75,6 @@ class SynthesisProblems(Reward):
             raise ConfigError(
                 "SynthesisProblems has nothing to check; give sites, forbidden, max_homopolymer or gc"
             )
-
-    def unreadable(self, design: Design) -> str:
-        return not_dna(design)
 
     def score(self, designs: Sequence[str]) -> Scores:
         problems = [self.problems(design) for design in designs]

@@ -37,7 +37,7 @@ def test_masked_positions_show() -> None:
     assert DNACodec(3).decode(torch.tensor([[0, 4, 3]])) == ["A*T"]
 
 
-@pytest.mark.parametrize("design", ["ACG", "ACGTA", "ACGN", "acgt", "", "AC T"])
+@pytest.mark.parametrize("design", ["ACG", "ACGTA", "ACGN", "acgu", "", "AC T"])
 def test_designs_that_do_not_fit(design: str) -> None:
     codec = DNACodec(4)
     assert not codec.is_valid(design)

@@ -1,12 +1,14 @@
 """GC content and its window."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 
 from gendesign.codecs import DNACodec
 from gendesign.errors import ConfigError
-from gendesign.rewards import GCContent, Status
+from gendesign.rewards import GCContent, Status, SynthesisProblems, WeightedSum
 
 DESIGNS = ["AAAA", "ACGT", "GGCC", "GATT"]
 
@@ -29,9 +31,27 @@ def test_relaxed_equals_score_on_one_hots_and_padding_counts_for_nothing(target:
 
 
 def test_other_letters_are_invalid() -> None:
-    scores = GCContent()(["ACGN", "", "acgt", "GC"])
+    scores = GCContent()(["ACGN", "", "acgu", "GC"])
     assert list(scores.status) == [Status.INVALID] * 3 + [Status.OK]
     assert "'N'" in scores.message[0]
+
+
+def test_letters_are_read_in_either_case() -> None:
+    """As in tables for training: one sequence, scored once, whichever way it is written."""
+    calls: list[str] = []
+
+    class Seen(GCContent):
+        def score(self, designs: Sequence[str]) -> torch.Tensor:
+            calls.extend(designs)
+            return super().score(designs)
+
+    assert Seen()(["acgg", "ACGG", "aCgG"]).values.tolist() == [0.75] * 3 and calls == ["ACGG"]
+    assert SynthesisProblems(sites=["BsaI"])(["ttggtctcaa", "TTGGTCTCAA"]).values.tolist() == [-1.0, -1.0]
+    total = WeightedSum([GCContent(), SynthesisProblems(max_homopolymer=3)], weights=[1.0, 1.0])
+    assert total(["ggggac"]).values[0] == pytest.approx(5 / 6 - 1)
+    codec = DNACodec(4)
+    assert torch.equal(codec.encode(["acgt"]), codec.encode(["ACGT"])) and codec.is_valid("acgt")
+    assert torch.equal(codec.encode_template("ac**")[0], codec.encode_template("AC**")[0])
 
 
 @pytest.mark.parametrize("target", [[0.5], [0.6, 0.3], [-0.1, 0.5], [0.2, 1.5]])

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from gendesign.codecs import DNACodec
 from gendesign.errors import ConfigError, DataError
-from gendesign.rewards import MaxMotifScore, MotifCount, Status
+from gendesign.rewards import MaxMotifScore, MotifCount, Status, motifs
+from gendesign.rewards.catalog import build_reward
 
 MEME = """MEME version 4
 
@@ -29,6 +31,24 @@ letter-probability matrix: alength= 4 w= 3 nsites= 4 E= 0
 1.0 0.0 0.0 0.0
 1.0 0.0 0.0 0.0
 1.0 0.0 0.0 0.0
+"""
+TRANSFAC = """\
+AC M1.1
+XX
+ID first
+XX
+PO\tA\tC\tG\tT
+01\t6.0\t0.0\t2.0\t0.0
+02\t0.0\t8.0\t0.0\t0.0
+XX
+CC tax_group:none
+XX
+//
+AC  M2.1
+ID  second
+P0      A      C      G      T
+01      4      0      0      0      A
+//
 """
 JASPAR = ">M1.1 first\nA [6 0]\nC [0 8]\nG [2 0]\nT [0 0]\n"
 
@@ -96,11 +116,31 @@ def test_relaxed_equals_score_on_one_hots(meme: str) -> None:
 
 def test_formats_agree(meme: str, tmp_path: Path) -> None:
     (tmp_path / "m.jaspar").write_text(JASPAR)
+    (tmp_path / "m.transfac").write_text(TRANSFAC)
     with gzip.open(tmp_path / "m.meme.gz", "wt") as handle:
         handle.write(MEME.replace("\n", "\r\n"))
     wanted = MaxMotifScore(meme, motif="M1").log_odds
-    for path, motif in (("m.jaspar", ""), ("m.jaspar", "first"), ("m.meme.gz", "M1 first")):
+    files = (("m.jaspar", ""), ("m.jaspar", "first"), ("m.meme.gz", "M1 first"), ("m.transfac", "first"))
+    for path, motif in (*files, ("m.transfac", "M1.1"), ("m.transfac", "M1.1 first")):
         torch.testing.assert_close(MaxMotifScore(str(tmp_path / path), motif=motif).log_odds, wanted)
+    assert MaxMotifScore(str(tmp_path / "m.transfac"), motif="second").label == "motif M2.1 second"
+
+
+def test_a_motif_in_yaml_names_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of the module's documentation, with a table of `gendesign data` in its place."""
+    (tmp_path / "motifs").mkdir()
+    with gzip.open(tmp_path / "motifs/jaspar2024_core_vertebrates_transfac.transfac.gz", "wt") as handle:
+        handle.write(TRANSFAC.replace("first", "TBP"))
+    monkeypatch.setattr(
+        "gendesign.data.tables.locate", lambda name: next((tmp_path / "motifs").glob(f"{name}.*"))
+    )
+    text = (
+        "class_path: gendesign.rewards.MotifCount\n"
+        "init_args: {path: data:jaspar2024_core_vertebrates_transfac, motif: TBP, relative: 0.85}"
+    )
+    assert text.splitlines()[1] in str(motifs.__doc__)
+    reward = build_reward(yaml.safe_load(text))
+    assert reward(["acacTTTT", "GGGGGGGG"]).values.tolist() == [2.0, 0.0]
 
 
 def test_files_that_cannot_be_used(meme: str, tmp_path: Path) -> None:

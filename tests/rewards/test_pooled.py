@@ -136,8 +136,8 @@ def test_it_is_described_pickled_and_moved() -> None:
     again = pickle.loads(pickle.dumps(reward))  # noqa: S301
     assert again.processes == 3 and again.name == "named" and describe(again) == describe(reward)
     built = build(describe(reward), kinds=(Reward,))
-    assert built.to("cpu")(["ACGG", "acgt"]).values[0] == 0.75
-    assert built(["ACGG", "acgt"]).status[1] is Status.INVALID
+    assert built.to("cpu")(["ACGG", "acgu"]).values[0] == 0.75
+    assert built(["ACGG", "acgu"]).status[1] is Status.INVALID
     built.close()
 
 
