@@ -1,4 +1,4 @@
-"""Learned sequence predictors: an ensemble of networks, trained by the same command as backbones.
+"""Learned predictors of sequences and of molecules: an ensemble of networks, trained by the same command as backbones.
 
     prediction = mean over members of f_m(x)          std = standard deviation over members
 
@@ -23,7 +23,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from gendesign.building import Configurable, build, describe, finite, whole
-from gendesign.codecs import SequenceCodec
+from gendesign.codecs import TokenCodec
 from gendesign.determinism import dropout_seeded
 from gendesign.errors import CheckpointError, ConfigError
 from gendesign.models.predictor import SequencePredictor
@@ -37,10 +37,10 @@ _Module = TypeVar("_Module", bound=LightningModule)
 
 
 class Predictor(Configurable, LightningModule):
-    """An ensemble of sequence predictors with named heads.
+    """An ensemble of predictors with named heads, which read a codec's tokens.
 
     Args:
-        codec: encodes whole sequences (context included).
+        codec: encodes whole sequences (context included), or molecules.
         network: the first member; the others are built from its arguments with their own initial weights.
         heads: names of the targets, in the order of the data module's `target_columns`.
         members: networks in the ensemble.
@@ -59,7 +59,7 @@ class Predictor(Configurable, LightningModule):
 
     def __init__(
         self,
-        codec: SequenceCodec,
+        codec: TokenCodec,
         network: SequencePredictor,
         *,
         heads: Sequence[str],
@@ -75,13 +75,13 @@ class Predictor(Configurable, LightningModule):
     ) -> None:
         super().__init__()
         if (network.num_letters, network.length, network.num_targets) != (
-            len(codec.alphabet),
+            len(codec.vocabulary),
             codec.length,
             len(heads),
         ):
             raise ConfigError(
                 f"the network reads {network.length} x {network.num_letters} and predicts {network.num_targets}, "
-                f"but codec and heads need {codec.length} x {len(codec.alphabet)} and {len(heads)}"
+                f"but codec and heads need {codec.length} x {len(codec.vocabulary)} and {len(heads)}"
             )
         self.codec = codec
         self.heads = tuple(heads)
@@ -114,8 +114,8 @@ class Predictor(Configurable, LightningModule):
         return torch.stack([network(letters) for network in self.networks]) * self.scale + self.center
 
     def _letters(self, x: Tensor, mask: Tensor | None) -> Float[Tensor, "B L A"]:
-        """One-hots over the letters, zero at padding."""
-        size = len(self.codec.alphabet)
+        """One-hots over the letters (tokens other than PAD), zero at padding."""
+        size = len(self.codec.vocabulary)
         if not x.is_floating_point():
             x = nn.functional.one_hot(x, self.codec.vocab_size)
         letters = x[..., :size].to(self.center.dtype)
@@ -210,7 +210,7 @@ def load_predictor(name_or_folder: str, *, trust: Sequence[str] = ()) -> Predict
         CheckpointError: there is no such predictor, or its files are damaged or do not fit together.
         TrustError: its config names code outside gendesign.
     """
-    return load_trained(name_or_folder, Predictor, (SequencePredictor, SequenceCodec), trust=trust)
+    return load_trained(name_or_folder, Predictor, (SequencePredictor, TokenCodec), trust=trust)
 
 
 def load_trained(

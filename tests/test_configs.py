@@ -94,7 +94,8 @@ def test_the_auditor_shares_no_predictor_with_the_guide() -> None:
                 }
                 for role in ("reward", "heldout")
             ]
-            assert predictors[0] and predictors[1] and not predictors[0] & predictors[1]
+            # what can be computed exactly is audited by the exact value, which has no predictor
+            assert predictors[0] and not predictors[0] & predictors[1]
 
 
 @pytest.mark.parametrize("path", TRAINING, ids=lambda path: path.stem)
