@@ -30,7 +30,7 @@ from gendesign.command.terminal import RunProgress
 from gendesign.data import tables
 from gendesign.designs import Design
 from gendesign.errors import ConfigError, DataError, RewardError
-from gendesign.files.designs import read_designs
+from gendesign.files.designs import names_file, read_designs
 from gendesign.loading import list_backbones, load_backbone
 from gendesign.report import write_report
 from gendesign.rewards.base import Reward
@@ -119,9 +119,9 @@ def read_start(word: str | None) -> list[Design] | None:
     """
     if word is None:
         return None
-    path = Path(word).expanduser()
-    if not path.suffix and not path.exists():
+    if not names_file(word):
         return [word]
+    path = Path(word).expanduser()
     read = read_designs(path, columns=[])
     if read.problems:
         raise DataError(f"{path}, {read.problems[0]}; every design to start from must be readable")
@@ -191,6 +191,9 @@ def design_verb(arguments: argparse.Namespace) -> None:
             f"{label}: median {_median(scores.values)}{compared}"
             + (f", {lost} without a score" if lost else "")
         )
+    if np.isfinite(run.naturalness).any():
+        compared = "" if run.base is None else f" (unsteered {_median(run.base.naturalness)})"
+        print(f"naturalness: median {_median(run.naturalness)}{compared} nats a {run.form.part}")
     print(f"{len(run)} designs: {job.out / run.form.result}, {job.out / 'designs.csv'}\nreport: {report}")
     if run.guide is not None and not run.guide.ok.any():
         why = next((message for message in run.guide.message if message), "no reason given")

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from gendesign.designs import Array, Design
 from gendesign.errors import DataError
-from gendesign.files.molecules import normal
-from gendesign.files.sequences import read_rows
+from gendesign.files.molecules import SDF_ENDINGS, SMILES_ENDINGS, normal
+from gendesign.files.sequences import FASTA_ENDINGS, TEXT_TABLES, read_rows
 
 PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -105,6 +105,19 @@ class Read:
     names: list[str]
     problems: list[str]
     molecules: bool = False
+
+
+ENDINGS = (*TEXT_TABLES, *FASTA_ENDINGS, *SMILES_ENDINGS, *SDF_ENDINGS, *PICTURES, ".parquet", ".npz", ".gz")
+"""Of the files that are read here."""
+
+
+def names_file(word: str) -> bool:
+    """Whether a word is meant as a file or folder rather than as a design: it ends like one, or there is one."""
+    try:
+        path = Path(word).expanduser()
+        return path.suffix.lower() in ENDINGS or path.exists()
+    except (OSError, RuntimeError, ValueError):  # no name that a file could have
+        return False
 
 
 def read_designs(path: Path, *, columns: Sequence[str] = ()) -> Read:
