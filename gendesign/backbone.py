@@ -51,6 +51,7 @@ class Backbone(Configurable, LightningModule):
         val_times: noise levels a design in validation; in training there is one.
         test_times: noise levels a design in testing.
         seed: of the noise of training, validation and testing.
+        muon: train the matrices of hidden layers by `gendesign.muon.Muon`, which needs fewer steps; see there.
         conditioning: what designs are conditioned on, read from the batches' targets; None: nothing.
 
     Raises:
@@ -69,6 +70,7 @@ class Backbone(Configurable, LightningModule):
         val_times: int = 4,
         test_times: int = 64,
         seed: int = 0,
+        muon: bool = False,
         conditioning: Conditioning | None = None,
     ) -> None:
         super().__init__()
@@ -92,6 +94,7 @@ class Backbone(Configurable, LightningModule):
         self.val_times = whole("val_times", val_times)
         self.test_times = whole("test_times", test_times)
         self.seed = seed
+        self.muon = muon
         self.folder: Path | None = None
         self.provenance: dict[str, Any] = {}
         self._sums: Tensor | None = None
@@ -294,6 +297,7 @@ class Backbone(Configurable, LightningModule):
             weight_decay=self.weight_decay,
             warmup_steps=self.warmup_steps,
             total_steps=self.trainer.max_steps,
+            muon=self.muon,
         )
 
     def _add_figure(self, batch: Mapping[str, Tensor], num_times: int) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from gendesign.muon import Muon, is_hidden_matrix
+
 
 def adamw_with_cosine(
     module: nn.Module,
@@ -22,6 +24,7 @@ def adamw_with_cosine(
     total_steps: int,
     betas: tuple[float, float] = (0.9, 0.99),
     floor: float = 0.01,
+    muon: bool = False,
 ) -> dict[str, Any]:
     """Optimiser and schedule in the form that Lightning's `configure_optimizers` returns.
 
@@ -34,17 +37,21 @@ def adamw_with_cosine(
             the warm-up.
         betas: of AdamW.
         floor: last rate, as a fraction of `lr`.
+        muon: `gendesign.muon.Muon` for matrices of hidden layers.
     """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             (decayed if parameter.ndim > 1 and "embedding" not in name else free).append(parameter)
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}],
-        lr=lr,
-        betas=betas,
-    )
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas)
+    if muon:
+        hidden = [part for name, part in module.named_parameters() if is_hidden_matrix(name, part)]
+        ids = {id(part) for part in hidden}
+        groups[0]["params"] = [part for part in decayed if id(part) not in ids]
+        groups.append({"params": hidden, "weight_decay": weight_decay, "matrices": True})
+        optimizer = Muon([group for group in groups if group["params"]], lr=lr, betas=betas)
 
     def factor(step: int) -> float:
         rise = min(1.0, (step + 1) / max(1, warmup_steps))

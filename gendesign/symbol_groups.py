@@ -27,7 +27,7 @@ def learn_groups(rows: Iterable[Sequence[str]], num: int) -> list[Group]:
     Returns:
         the groups, in the order in which they were found; of pairs that are equally frequent the alphabetically last.
     """
-    parts = [[(symbol,) for symbol in row] for row in rows]
+    parts: list[list[Group]] = [[(symbol,) for symbol in row] for row in rows]
     counts: Counter[tuple[Group, Group]] = Counter()
     places: defaultdict[tuple[Group, Group], set[int]] = defaultdict(set)
     for row, groups in enumerate(parts):

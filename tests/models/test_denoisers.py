@@ -9,7 +9,7 @@ from gendesign.building import build, describe
 from gendesign.errors import ConfigError
 from gendesign.models.base import TokenDenoiser
 from gendesign.models.dilated_conv import DilatedConvDenoiser
-from gendesign.models.transformer import TransformerDenoiser, attend, rotate
+from gendesign.models.transformer import Neighbours, TransformerDenoiser, attend, rotate
 
 K = 4
 
@@ -183,3 +183,36 @@ def test_attention_in_bfloat16_is_attention(masked: bool) -> None:
     found = torch.autograd.grad(quick.float().square().sum(), parts)
     for one, other in zip(wanted, found, strict=True):
         assert torch.allclose(one, other, atol=0.15)
+
+
+def test_a_network_with_positions_knows_where_it_is() -> None:
+    nothing = torch.full((1, 6), 4)  # MASK everywhere
+    torch.manual_seed(0)
+    relative = TransformerDenoiser(4, 16, depth=1, num_heads=2).eval()(nothing)[0]
+    placed = TransformerDenoiser(4, 16, depth=1, num_heads=2, length=6).eval()(nothing)[0]
+    assert torch.allclose(relative[0], relative[3], atol=1e-5) and not torch.allclose(
+        placed[0], placed[3], atol=1e-2
+    )
+
+
+def test_neighbours_see_as_far_as_they_reach_and_never_padding() -> None:
+    torch.manual_seed(0)
+    near = Neighbours(4, 2)
+    y = torch.randn(1, 8, 4)
+    other = y.clone()
+    other[0, 0] += 1
+    changed = (near(other) - near(y)).abs().sum(-1)[0] > 1e-6
+    assert changed.tolist() == [True, True, True, False, False, False, False, False]
+    network = TransformerDenoiser(4, 16, depth=2, num_heads=2, reach=2).eval()
+    mask = torch.tensor([[True] * 5 + [False] * 3])
+    x = torch.randint(0, 4, (1, 8))
+    filled = x.masked_fill(~mask, 1)
+    assert torch.allclose(network(x, mask=mask)[0, :5], network(filled, mask=mask)[0, :5], atol=1e-5)
+
+
+def test_positions_and_reach_out_of_range() -> None:
+    for wrong in ({"length": 0}, {"reach": -1}):
+        with pytest.raises(ConfigError, match="length must be"):
+            TransformerDenoiser(4, 16, num_heads=2, **wrong)
+    with pytest.raises(ConfigError, match="at most 3 positions"):
+        TransformerDenoiser(4, 16, num_heads=2, length=3)(torch.zeros(1, 4, dtype=torch.long))
