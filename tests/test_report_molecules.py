@@ -19,6 +19,7 @@ from gendesign.molecule_codec import MoleculeCodec
 from gendesign.report import molecule_figures, render_report
 from gendesign.report.drawings import drawing
 from gendesign.report.molecule_figures import not_dominated
+from gendesign.report.molecules import scaffold_of
 from gendesign.rewards import WeightedSum
 from gendesign.rewards.base import Scores
 from gendesign.rewards.molecules import QED, LogP, SyntheticAccessibility
@@ -225,6 +226,21 @@ def test_a_run_is_saved_as_table_smiles_and_records(tmp_path: Path) -> None:
     assert float(records[0].GetProp("sa")) == pytest.approx(run.ranked().parts["sa"].values[0], abs=1e-5)
     assert [mol.GetProp("_Name") for mol in records] == [f"design_{i:04d}" for i in range(1, 6)]
     assert "INVALID" in (folder / "designs.csv").read_text().splitlines()[-1]
+
+
+def test_a_template_is_shaded_and_what_designs_started_from_is_drawn(no_figures: None) -> None:
+    assert scaffold_of("*{4}c1ccc(*)cc1") == "*c1ccc(*)cc1"
+    assert scaffold_of(None) == scaffold_of("*{20}") == scaffold_of("no template") == ""
+    run = make()
+    html = render_report(
+        replace(run, provenance=run.provenance | {"resolved": {"template": "*{4}c1ccc(*)cc1"}})
+    )
+    assert "#D6E8FC" in html and "what the template fixed is shaded" in html
+    assert "#D6E8FC" not in render_report(run)
+    html = render_report(replace(run, leads=[NATURAL[0]] * 6))
+    assert "Started from" in html
+    own = sorted(1 - molecule_distance([smiles, NATURAL[0]])[0, 1] for smiles in STEERED[:5])
+    assert f"{own[2]:.2f} (least {own[0]:.2f})" in html
 
 
 def test_molecules_are_compared_by_fingerprint(tmp_path: Path) -> None:

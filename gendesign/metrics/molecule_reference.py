@@ -64,8 +64,8 @@ class MoleculeReference:
             does not hold is taken for one that it holds with probability N / 2^64.
         quantiles: name of `PROPERTIES` -> values at percentiles 0..100 over natural molecules.
         ring_sizes: atoms of a ring -> share of the natural molecules' rings that have so many.
-        natural_facts: of the natural molecules: num, and mean_distance (of pairs: 1 - Tanimoto similarity); those
-            unknown are absent.
+        natural_facts: of the natural molecules: num, mean_distance (of pairs: 1 - Tanimoto similarity), and the share
+            of them with each of `gendesign.oddities.ODDITIES`; those unknown are absent.
         reward_quantiles: reward name -> values at percentiles 0..100 of natural molecules, in the reward's unit.
         naturalness: the same of the log-likelihood bound of unseen molecules, in nats a token, or None.
         notes: what was measured over what, in sentences, by topic.

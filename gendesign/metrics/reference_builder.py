@@ -10,9 +10,11 @@ from gendesign.metrics.kmers import Floats, hash_kmers, kmer_spectrum, spectrum_
 from gendesign.metrics.molecule_reference import MoleculeReference, hash_molecules, properties, ring_sizes
 from gendesign.metrics.reference import PERCENTILES, Reference
 from gendesign.metrics.similarity import molecule_distance
+from gendesign.oddities import shares
 
 DRAWS = 32  # random sets of natural sequences that an expected correlation is averaged over
 COMPARED = 1024  # natural sequences of one length whose pairs are compared
+LOOKED_AT = 2048  # unseen molecules among which oddities are counted, some of them slow to look for
 ALIGNED = 128  # the same where lengths differ and pairs are aligned, which is slow
 
 
@@ -190,6 +192,7 @@ def build_molecule_reference(
     rows = np.random.default_rng(0).permutation(len(unseen))[:COMPARED]
     distances = molecule_distance([unseen[row] for row in rows])[np.triu_indices(len(rows), 1)]
     facts = {"num": float(len(unseen)), "mean_distance": float(np.mean(distances[np.isfinite(distances)]))}
+    facts |= shares(unseen[row] for row in np.random.default_rng(1).permutation(len(unseen))[:LOOKED_AT])
     return MoleculeReference(
         np.unique(hash_molecules(training)),
         quantiles=_quantiles(properties(unseen)),

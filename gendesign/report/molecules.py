@@ -1,5 +1,6 @@
 """Molecules on the page: drawings, properties beside those of natural molecules, the front of objectives, oddities."""
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,10 @@ from gendesign import chemistry
 from gendesign.designs import Design
 from gendesign.errors import DesignError
 from gendesign.metrics.molecule_reference import PROPERTIES, MoleculeReference
+from gendesign.metrics.similarity import molecule_distance
 from gendesign.metrics.summary import num_distinct
 from gendesign.oddities import EXPLAINED, ODDITIES, oddities
+from gendesign.open_ends import read_scaffold
 from gendesign.report import molecule_figures
 from gendesign.report.content import Content, Floats, Row, Words
 from gendesign.report.drawings import drawing
@@ -51,7 +54,7 @@ class Molecules(Content):
 
     def __init__(self, run: "DesignSet", sets: list[Shown]) -> None:
         super().__init__(run, sets)
-        self.core = str((run.provenance.get("resolved") or {}).get("template") or "")
+        self.core = scaffold_of((run.provenance.get("resolved") or {}).get("template"))
         self._found: dict[str, dict[str, float]] = {}
         self._odd: dict[str, list[str]] = {}
         for smiles in dict.fromkeys(text for one in sets for text in one.texts):
@@ -73,7 +76,8 @@ class Molecules(Content):
 
     def variables(self) -> dict[str, Any]:
         return {
-            "sheets": [self._sheet(one) for one in reversed(self.sets) if one.designs],
+            "sheets": self._leads() + [self._sheet(one) for one in reversed(self.sets) if one.designs],
+            "core": self.core,
             "properties": self._panels(),
             "property_rows": self._property_rows(),
             "fronts": self._fronts(),
@@ -89,6 +93,22 @@ class Molecules(Content):
                 *((one.label, one.colour) for one in self.sets),
             ],
         }
+
+    def _leads(self) -> list[dict[str, Any]]:
+        """A sheet of what the designs started from, where they did not start from noise."""
+        leads = list(dict.fromkeys(str(lead) for lead in self.run.leads or ()))
+        for smiles in leads:
+            self._measure(smiles)
+        drawn = [
+            {"drawing": self.picture(smiles, label=smiles), "score": "", "facts": self.facts(smiles)}
+            for smiles in leads[:SHEET]
+        ]
+        note = f"{len(drawn)} of {len(leads)}" if len(drawn) < len(leads) else ""
+        return (
+            [{"label": "Started from", "colour": "natural", "note": note, "molecules": drawn}]
+            if drawn
+            else []
+        )
 
     def _sheet(self, one: Shown) -> dict[str, Any]:
         """Drawings of a set: the best steered ones, unsteered ones over their whole range."""
@@ -296,7 +316,13 @@ class Molecules(Content):
                 f"{sum(text in self._found for text in one.texts)} of {len(one.texts)}" if one.texts else NONE
             )
 
+        def like_lead(one: Shown) -> str:
+            pairs = list(zip(one.texts, one.run.leads or (), strict=False))
+            known = _finite(np.array([1 - molecule_distance(pair)[0, 1] for pair in pairs], dtype=np.float64))
+            return f"{np.median(known):.2f} (least {known.min():.2f})" if len(known) else NONE
+
         return [
+            ("Like the start", "Tanimoto similarity to what the design started from, median", like_lead),
             ("Molecules", "that RDKit reads", valid),
             ("New", "not among the training molecules", new),
             ("Close to training", "a training molecule with Tanimoto similarity .6 or more", close),
@@ -322,6 +348,15 @@ class Molecules(Content):
                 "The training molecules are not on this machine, so the most similar ones are not shown."
             )
         return said
+
+
+def scaffold_of(template: Any) -> str:
+    """The scaffold of a template, `*` at its open ends; "" where there is none."""
+    try:
+        read = read_scaffold(template) if isinstance(template, str) else None
+    except DesignError:
+        return ""
+    return "" if read is None or read.is_open else re.sub(r"\[\d+\*\]", "*", read.smiles)
 
 
 def _finite(values: Floats) -> Floats:
