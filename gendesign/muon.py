@@ -77,6 +77,7 @@ class Muon(torch.optim.AdamW):
         state = self.state[weight]
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(weight)
+            state["step"] = torch.tensor(0.0)  # AdamW looks for one in every state that it reads
         state["momentum"].mul_(self.momentum).add_(gradient)
         update = orthogonalised(gradient + self.momentum * state["momentum"])
         weight.mul_(1 - lr * decay)
