@@ -216,6 +216,19 @@ def test_files_that_are_no_structure(tmp_path: Path, content: bytes, message: st
         read_structure(tmp_path / "absent.pdb")
 
 
+@pytest.mark.parametrize("second", ["K", "W"])
+def test_a_number_twice_is_an_error_and_no_residue_is_lost(write, second: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError, match="contradict each other.*renumber"):
+        read_structure(write(chain("MKV") + residue(second, "2", 6)))
+
+
+def test_coordinates_that_are_no_numbers_are_missing(write) -> None:  # type: ignore[no-untyped-def]
+    found = read_structure(write(chain("MKV").replace("   3.800", "     nan", 1)))
+    assert found.resolved.tolist() == [True, False, True] and found.notes == (
+        "missing atoms in residues 2 (N)",
+    )
+
+
 def test_long_chains_and_traces_are_refused(write) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(DataError, match="has 6 residues, more than 5"):
         read_structure(write(chain("MKVMKV")), max_residues=5)

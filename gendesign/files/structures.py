@@ -92,6 +92,12 @@ def _parse(file: Path) -> tuple[Any, list[str]]:
                 f"{file}: not a structure in PDB or mmCIF format ({' '.join(str(error).split())[:200]})"
             ) from error
     told = [" ".join(str(one.message).split()) for one in found]
+    lost = [note for note in told if "may be missing" in note]
+    if lost:  # the parser would leave out what it cannot place
+        reason = lost[0].removeprefix("PDBConstructionException: ").partition(" Exception ignored")[0]
+        raise DataError(
+            f"{file}: atoms that contradict each other; renumber the file or name its chains ({reason})"
+        )
     return parsed, [note for note in told if "discontinuous" not in note]
 
 
@@ -153,7 +159,8 @@ def _build(file: Path, chain: str, residues: list[tuple[str, Any]], notes: list[
         cb[row] = atoms.get("CB", np.nan)
         name = residue.resname.strip()
         if np.isnan(coordinates[row]).any():
-            missing.append(f"{numbers[-1]} ({', '.join(a for a in ATOMS if a not in atoms)})")
+            absent = [a for a, place in zip(ATOMS, coordinates[row], strict=True) if np.isnan(place).any()]
+            missing.append(f"{numbers[-1]} ({', '.join(absent)})")
         if several:
             alternate.append(numbers[-1])
         if _is_changed(name):
