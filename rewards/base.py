@@ -43,7 +43,8 @@ class Reward(Configurable, ABC):
         trained_on: what a learned reward was trained on ("" = nothing was learned).
         differentiable: whether `relaxed` works. Ask this, not `isinstance`: a composed reward is
             differentiable if and only if all its parts are.
-        alphabet: order of the tokens in `relaxed`'s last axis ("" = any, or no sequences).
+        alphabet: order of the tokens in `relaxed`'s last axis: letters, or symbols with blanks between them ("" = any,
+            or no tokens). Methods that need a gradient refuse a backbone of other tokens.
     """
 
     name: str = ""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gendesign.backbone import Backbone
+from gendesign.codecs import SequenceCodec, TokenCodec
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.rewards.base import Reward
@@ -64,7 +65,23 @@ class Needs:
             return "needs a reward"
         if self.gradient and reward is not None and not reward.differentiable:
             return f"needs a differentiable reward, {reward.label} is not"
+        if (
+            self.gradient
+            and backbone is not None
+            and reward is not None
+            and not _same_tokens(backbone, reward)
+        ):
+            return f"needs a differentiable reward of this backbone's own tokens, {reward.label} reads others"
         return ""
+
+
+def _same_tokens(backbone: Backbone, reward: Reward) -> bool:
+    """Whether a relaxed design's last axis means to the reward what it means to the backbone."""
+    codec = backbone.codec
+    if not reward.alphabet or not isinstance(codec, TokenCodec):
+        return True
+    letters = isinstance(codec, SequenceCodec)
+    return reward.alphabet == ("" if letters else " ").join(codec.vocabulary)
 
 
 def kind_of(backbone: Backbone) -> Kind | None:

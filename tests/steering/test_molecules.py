@@ -135,3 +135,13 @@ def test_guidance_and_svdd_raise_the_learned_reward(backbone: Backbone, learned:
         steered = run.scores[learned.label].values
         base = run.base.scores[learned.label].values
         assert torch.tensor(steered).nanmean() > torch.tensor(base).nanmean(), type(method).__name__
+
+
+def test_a_gradient_belongs_to_the_backbone_s_own_tokens(learned: Reward) -> None:
+    """A vocabulary of as many other tokens would be misread in silence."""
+    other = MoleculeCodec.learn([*MOLECULES[1:], "CCN"], length=LENGTH, num_groups=4)
+    size = other.vocab_size
+    network = TransformerDenoiser(size, width=16, depth=1, num_heads=2, dropout=0.0)
+    stranger = Backbone(other, MaskedDiffusion(size), network).eval()
+    with pytest.raises(UnsupportedError, match="own tokens"):
+        design(stranger, learned, Guidance(proposal=FirstOrder(), alpha=0.1), num_designs=2, steps=2)
