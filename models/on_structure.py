@@ -2,7 +2,13 @@
 
     f(x) = decode(x, encode(backbone))
 
-So that a backbone to be designed is an ordinary unconditional one: every sampler and steering method works on it.
+So that designing on a structure is sampling an ordinary unconditional backbone, and every steering method works on it:
+
+    structure = gd.read_structure("x.pdb", chain="A")
+    denoiser = OnStructure(load_protein_mpnn("weights.pt"), structure.condition().tolist())
+    backbone = Backbone(gd.ProteinCodec(len(structure)), gd.MaskedDiffusion(20), denoiser)
+    run = gd.design(backbone, reward, gd.SVDD(alpha=0.1), template=structure.template(["10-20", "52A"]))
+    Path("design.pdb").write_text(threaded_pdb(structure, run.designs[0]))
 """
 
 from __future__ import annotations
@@ -43,7 +49,7 @@ class OnStructure(Denoiser):
                 f"{list(table.shape)}"
             )
         self.register_buffer("condition", table)
-        self._kept: Encoding | None = None
+        self._kept: tuple[tuple[Any, ...], Encoding] | None = None
 
     def forward(
         self,
@@ -66,12 +72,14 @@ class OnStructure(Denoiser):
         return self.denoiser.decode(x, self._encoding())
 
     def _encoding(self) -> Encoding:
-        """The encoding; kept as long as nothing can change it."""
+        """The encoding; kept as long as nothing changes it."""
         if self.training or any(parameter.requires_grad for parameter in self.denoiser.parameters()):
             self._kept = None
             return self.denoiser.encode(self.condition[None])
-        weight = self.denoiser.W_e.weight
-        kept = self._kept
-        if kept is None or (kept.nodes.device, kept.nodes.dtype) != (weight.device, weight.dtype):
-            kept = self._kept = self.denoiser.encode(self.condition[None])
-        return kept
+        state = tuple(
+            (value.data_ptr(), value.dtype, 0 if value.is_inference() else value._version)
+            for value in (self.condition, *self.denoiser.parameters())
+        )
+        if self._kept is None or self._kept[0] != state:
+            self._kept = state, self.denoiser.encode(self.condition[None])
+        return self._kept[1]

@@ -6,7 +6,10 @@
 in nats a residue, p renormalised over the twenty amino acids. Relaxed sequences enter as mixtures of the model's own
 input embeddings, so gradients reach them; `score` takes the same way, and the two agree. Any masked language model with
 one token a residue works (ESM-2, ESM-1b, ProtBERT), by the name of a repository or a folder; weights are read from
-safetensors only, and no code of a repository is run.
+safetensors only, and no code of a repository is run. As a file for `reward=my_reward.yaml`:
+
+    class_path: gendesign.rewards.ProteinLanguageModel
+    init_args: {model: facebook/esm2_t6_8M_UR50D}
 
 References: Salazar et al. 2020, Masked language model scoring, arXiv 1910.14659; Rives et al. 2021, Biological
 structure and function emerge from scaling unsupervised learning to 250 million protein sequences,

@@ -178,10 +178,11 @@ def test_one_backbone_for_all_rows_is_encoded_once(monkeypatch: pytest.MonkeyPat
     assert close(bound(x), expected) and close(bound(x), expected) and len(calls) == 2  # it may still learn
     bound.requires_grad_(False)
     assert close(bound(x), expected) and close(bound(x[:2]), expected[:2]) and len(calls) == 3
-    with torch.no_grad():
-        made.W_e.weight.requires_grad_(True)
-        made.W_e.weight.mul_(2)
-        assert not close(bound(x), expected)
+    other = {name: value * 1.5 for name, value in made.state_dict().items()}
+    made.load_state_dict(other)
+    assert close(bound(x), made(x, cond=cond.expand(5, -1, -1))) and not close(bound(x), expected)
+    bound.condition.add_(torch.randn(L, 14, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+    assert close(bound(x), made(x, cond=bound.condition.expand(5, -1, -1)))
 
 
 def test_a_bound_backbone_designs_is_saved_and_read(tmp_path: object) -> None:
