@@ -4,7 +4,6 @@
 `missing` says what to give for it; nothing here raises because something optional is absent.
 """
 
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from gendesign.report.text import (
     median,
     number,
     percent,
+    wrapped,
 )
 from gendesign.report.vectors import Vectors
 
@@ -251,11 +251,6 @@ def _rewards(sets: list[Shown], roles: list[Role]) -> dict[str, Any]:
         "reward_blocks": blocks,
         "reward_natural": any(role.natural is not None for role in roles),
     }
-
-
-def wrapped(text: str) -> str:
-    """An axis label in lines that fit under a panel."""
-    return "\n".join(textwrap.wrap(text, 44)[:3])
 
 
 def _limits(values: list[Floats]) -> tuple[float, float] | None:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +12,12 @@ from gendesign.designs import Design
 from gendesign.errors import DesignError
 from gendesign.metrics.molecule_reference import PROPERTIES, MoleculeReference
 from gendesign.metrics.similarity import molecule_distance
-from gendesign.metrics.summary import num_distinct
 from gendesign.oddities import EXPLAINED, ODDITIES, oddities
 from gendesign.open_ends import read_scaffold
 from gendesign.report import molecule_figures
 from gendesign.report.content import Content, Floats, Row, Words
 from gendesign.report.drawings import drawing
+from gendesign.report.fronts import Front
 from gendesign.report.shown import Shown
 from gendesign.report.text import NONE, number, percent
 
@@ -75,13 +74,14 @@ class Molecules(Content):
         return Words(form.part, form.part, f"number of {form.part}s", form.many, form.natural, likelihood)
 
     def variables(self) -> dict[str, Any]:
+        front = Front(self.sets, ("minus SA score", [-self._values(one, "SA") for one in self.sets]))
         return {
             "sheets": self._leads() + [self._sheet(one) for one in reversed(self.sets) if one.designs],
             "core": self.core,
             "properties": self._panels(),
             "property_rows": self._property_rows(),
-            "fronts": self._fronts(),
-            "front_text": self._front_text(),
+            "fronts": front.panels(),
+            "front_text": front.text(),
             "property_columns": [
                 *([("Natural", "natural")] if self._natural else []),
                 *((one.label, one.colour) for one in self.sets),
@@ -190,62 +190,6 @@ class Molecules(Content):
             ]
             rows.append((name, cells))
         return rows
-
-    @cached_property
-    def _objectives(self) -> list[tuple[str, list[Floats]]]:
-        """What is wanted at once, larger is better, in each set: the guide's parts, or the guide and ease of making."""
-        sets = [one.run for one in self.sets]
-        named = [(name, [run.parts[name].values for run in sets]) for name in self.run.parts]
-        named = [(name, values) for name, values in named if np.isfinite(values[-1]).sum() > 1]
-        if len(named) < 2:
-            guide = next(iter(self.run.scores), None)
-            easy = [-self._values(one, "SA") for one in self.sets]
-            named = [(f"guide ({guide})", [one.values(guide) for one in self.sets]), ("minus SA score", easy)]
-        varied = [
-            (name, values) for name, values in named if len(np.unique(_finite(np.concatenate(values)))) > 1
-        ]
-        return varied if len(varied) > 1 and np.isfinite(varied[0][1][-1]).any() else []
-
-    @cached_property
-    def _front(self) -> np.ndarray:
-        return molecule_figures.not_dominated(
-            np.stack([values[-1] for _, values in self._objectives], axis=1)
-        )
-
-    def _fronts(self) -> list[Markup]:
-        panels = []
-        objectives = self._objectives
-        pairs = [(0, i) for i in range(1, min(len(objectives), 4))]
-        pairs += [(1, 2)] if len(objectives) == 3 else []
-        for i, (a, b) in enumerate(pairs):
-            (x_name, x), (y_name, y) = objectives[a], objectives[b]
-            both = [np.isfinite(u) & np.isfinite(v) for u, v in zip(x, y, strict=True)]
-            drawn = [
-                (one.series(u[keep]), one.series(v[keep]))
-                for one, u, v, keep in zip(self.sets, x, y, both, strict=True)
-            ]
-            on = self._front & both[-1]
-            svg = molecule_figures.front_panel(
-                f"front{i}",
-                drawn,
-                front=(x[-1][on], y[-1][on]),
-                title=f"{y_name} against {x_name}",
-                axes=(x_name, y_name),
-            )
-            panels.append(Markup(svg))
-        return panels
-
-    def _front_text(self) -> str:
-        if not self._objectives:
-            return ""
-        names = [name for name, _ in self._objectives]
-        listed = f"{', '.join(names[:-1])} and {names[-1]}"
-        on = num_distinct([self.run.designs[i] for i in np.flatnonzero(self._front)])
-        which = "1 of them is" if on == 1 else f"{on} of them are"
-        return (
-            f"Wanted at once, and better to the upper right: {listed}. Of the steered designs, {which} on the front: "
-            "no other design is at least as good in everything and better in something."
-        )
 
     def _share(self, one: Shown, name: str) -> float:
         """Share of the molecules of a set with an oddity, in per cent."""

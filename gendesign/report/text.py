@@ -5,6 +5,7 @@ A guide is over-optimised where steering raises it while a reward that steering 
     m(guide, steered) > m(guide, unsteered)   and   m(held-out, steered) < m(held-out, unsteered).
 """
 
+import textwrap
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,11 @@ def percent(value: float | None) -> str:
     if value in (0, 100):
         return f"{value:.0f} %"
     return f"{min(max(value, 0.1), 99.9):.1f} %"
+
+
+def wrapped(text: str) -> str:
+    """An axis label in lines that fit under a panel."""
+    return "\n".join(textwrap.wrap(text, 44)[:3])
 
 
 def median(values: Floats) -> float:
