@@ -79,7 +79,9 @@ class ProteinLanguageModel(DifferentiableReward):
                 f"{', '.join(lacking) or 'masks'}"
             )
         self.letters: Int[Tensor, " 20"] = torch.tensor(ids)
-        dressed = tokenizer.build_inputs_with_special_tokens([self.mask_id])
+        dressed = tokenizer(tokenizer.mask_token)[
+            "input_ids"
+        ]  # with what the model was trained to see around it
         place = dressed.index(self.mask_id)
         self.before, self.after = dressed[:place], dressed[place + 1 :]
         self.max_length = _bound(self.network.config, len(dressed) - 1, max_length)

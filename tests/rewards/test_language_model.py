@@ -126,3 +126,29 @@ def test_what_is_no_protein_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingExtraError, match=r"gendesign\[plm\]"):
         ProteinLanguageModel(str(tmp_path))
+
+
+def test_a_model_of_the_bert_family(tmp_path: Path) -> None:
+    """As ProtBERT: other special tokens, absolute positions from 0, layer norm after the embeddings."""
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS[:20]]
+    (tmp_path / "vocab.txt").write_text("\n".join(vocabulary))
+    tokenizer = transformers.BertTokenizer(str(tmp_path / "vocab.txt"), do_lower_case=False)
+    config = transformers.BertConfig(
+        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=16, initializer_range=0.5,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.BertForMaskedLM(config).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    reward = ProteinLanguageModel(str(tmp_path))
+    assert reward.max_length == 16 - 2
+    ids = torch.tensor([[2, *(vocabulary.index(a) for a in "MKV"), 3]])
+    letters = [vocabulary.index(a) for a in AMINO_ACIDS]
+    total = 0.0
+    for place, letter in enumerate("MKV", start=1):
+        masked = ids.index_put((torch.tensor(0), torch.tensor(place)), torch.tensor(4))
+        log_probs = model(masked).logits[0, place, letters].log_softmax(-1)
+        total += log_probs[AMINO_ACIDS.index(letter)].item()
+    np.testing.assert_allclose(reward(["MKV"]).values, [total / 3], atol=1e-5)
