@@ -109,7 +109,10 @@ class VinaEnergy(MoleculeReward):
                 raise RuntimeError("RDKit found no three-dimensional structure of the molecule")
             if rdForceFieldHelpers.MMFFHasAllMoleculeParams(whole_mol):
                 rdForceFieldHelpers.MMFFOptimizeMolecule(whole_mol)
-            text, fine, why = PDBQTWriterLegacy.write_string(MoleculePreparation().prepare(whole_mol)[0])
+            try:
+                text, fine, why = PDBQTWriterLegacy.write_string(MoleculePreparation().prepare(whole_mol)[0])
+            except Exception as error:  # of an element without AutoDock type, such as boron
+                text, fine, why = "", False, f"{type(error).__name__} {error}"
         if not fine:
             raise DesignError(f"meeko cannot prepare the molecule: {' '.join(str(why).split())}")
         return str(text)

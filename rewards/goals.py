@@ -8,8 +8,8 @@ descriptors, `Gaussian`, `MinGaussian`, `MaxGaussian`, `Clipped`, `GeometricMean
 
 Brown et al., "GuacaMol: Benchmarking Models for De Novo Molecular Design" (2019, arXiv 1811.09621), in the constants of
 its package, version 0.5.5: the twenty goals of its suite give the same scores to 1e-15 (`python
-benchmarks/guacamol_parity.py`, 327 molecules). What is no molecule scores -1 there and is INVALID here; fragments, which
-it scores, are INVALID here too.
+benchmarks/guacamol_parity.py`, 327 molecules). What is no molecule scores -1 there and is INVALID here; fragments,
+which it scores, are INVALID here too.
 """
 
 from __future__ import annotations

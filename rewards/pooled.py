@@ -33,7 +33,10 @@ MOST = 256
 class Pooled(Reward):
     """Any reward, scored by worker processes.
 
-    Workers stay until `close`, the end of a `with` block or the end of the program.
+    Workers stay until `close`, the end of a `with` block or the end of the program. In YAML:
+
+        class_path: gendesign.rewards.Pooled
+        init_args: {reward: {class_path: gendesign.rewards.QED, init_args: {}}, processes: 2, cache: scores}
 
     Args:
         reward: what to score with; see `WorkerPool` for what it must be able to do.
