@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from gendesign.backbone import Backbone
 from gendesign.blocks import BLOCK, Progress, same_reward, sample_blocks
 from gendesign.building import describe, finite, whole
@@ -27,10 +25,10 @@ from gendesign.determinism import generator
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import Unmasking
 from gendesign.errors import ConfigError, UnsupportedError
-from gendesign.forms import guess_form
 from gendesign.judging import in_network_rows, judge_designs
 from gendesign.leads import read_leads
 from gendesign.provenance import described, fingerprint, label, versions
+from gendesign.refusals import refuse_unreadable
 from gendesign.rewards.base import Reward
 from gendesign.rewards.fitting import Fitting
 from gendesign.steering.particles import Cost, Plan, make_plan
@@ -204,23 +202,12 @@ def check_request(
 
     Raises:
         ConfigError: `ess_fraction` is outside (0, 1).
-        UnsupportedError: a reward of sequences for a backbone of arrays.
+        UnsupportedError: a reward that can read no design of the backbone, or has a part that cannot.
     """
     if not 0 < finite("ess_fraction", ess_fraction) < 1:
         raise ConfigError(f"ess_fraction must be between 0 and 1, got {ess_fraction:g}")
-    noise = generator(0, "probe", device=backbone.device)
-    x = backbone.process.prior(1, backbone.codec.length, generator=noise)
-    rough = backbone.codec.decode(torch.zeros_like(x))[0]  # noise itself may be no design at all
-    if isinstance(rough, str):
-        return  # one text says little of what the backbone writes
-    many = guess_form([rough]).many
-    for role, one in (("reward", reward), ("heldout", heldout)):
-        reason = one.unreadable(rough) if one is not None else ""
-        if one is not None and reason:
-            raise UnsupportedError(
-                f"{one.label} cannot score the {many} of this backbone: {reason}; choose another with {role}=, "
-                f"or none with {role}=null"
-            )
+    refuse_unreadable(backbone, reward)
+    refuse_unreadable(backbone, heldout, role="heldout")
 
 
 def with_unmasking(backbone: Backbone, unmasking: Unmasking | None) -> Backbone:

@@ -1,0 +1,71 @@
+"""Rewards that cannot read what a backbone writes are refused before anything is spent.
+
+A backbone's codec turns tokens into designs, so that some of its designs, though no good ones, can be had for nothing:
+of all lengths, where lengths vary. A reward, or a part of a composed one, that reads none of them is for other designs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from gendesign.backbone import Backbone
+from gendesign.designs import Design
+from gendesign.determinism import generator
+from gendesign.errors import UnsupportedError
+from gendesign.forms import guess_form
+from gendesign.rewards.base import Reward
+
+ROWS = 16
+"""Rows of random tokens that are decoded."""
+
+
+def refuse_unreadable(backbone: Backbone, reward: Reward | None, *, role: str = "reward") -> None:
+    """Raise if no design of the backbone can be read.
+
+    Args:
+        backbone: what is sampled.
+        reward: what is to score its designs; None: nothing.
+        role: the argument that it was given as.
+
+    Raises:
+        UnsupportedError: the reward, or a part of it, reads none of them.
+    """
+    if reward is None:
+        return
+    designs = rough_designs(backbone)
+    for part in parts_of(reward):
+        reasons = [part.unreadable(design) for design in designs]
+        if reasons and all(reasons):
+            many = "sequences" if isinstance(designs[0], str) else guess_form(designs[:1]).many
+            within = "" if part is reward else f", a part of {reward.label},"
+            raise UnsupportedError(
+                f"{part.label}{within} cannot score the {many} of this backbone: {reasons[0]}; choose another with "
+                f"{role}=, or none with {role}=null"
+            )
+
+
+def rough_designs(backbone: Backbone) -> list[Design]:
+    """Designs that the codec writes, from tokens drawn at random, or from the number 0 everywhere."""
+    codec, process = backbone.codec, backbone.process
+    noise = generator(0, "probe", device="cpu")
+    x = process.prior(ROWS, codec.length, generator=noise)
+    if x.is_floating_point():  # noise itself may be no design at all
+        # (where numbers stand for texts, such as graphs of molecules, one text says little of what is written)
+        return [design for design in codec.decode(torch.zeros_like(x[:1])) if not isinstance(design, str)]
+    pad = getattr(codec, "pad_id", None)
+    letters = int(getattr(process, "vocab_size", 2)) - (pad is not None)
+    x = torch.randint(letters, x.shape, generator=noise)
+    if pad is not None:  # lengths from one token to all of them
+        end = torch.linspace(1, codec.length, ROWS).round().long()
+        x[torch.arange(codec.length) >= end[:, None]] = pad
+    return [design for design in codec.decode(x) if not codec.reason_invalid(design)]
+
+
+def parts_of(reward: Reward) -> Iterator[Reward]:
+    """The reward itself, and all that it is composed of."""
+    yield reward
+    inner = getattr(reward, "reward", None)
+    for part in (*getattr(reward, "parts", ()), *([inner] if isinstance(inner, Reward) else [])):
+        yield from parts_of(part)
