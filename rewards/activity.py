@@ -1,11 +1,11 @@
 """Learned activities of molecules as rewards, with the domain in which they are to be trusted.
 
-    r(x) = mean(x) - kappa * std(x)        where  T(x, nearest measured molecule) >= s_min
+    r(x) = mean(x) - kappa * std(x)
 
-of a Gaussian process (`gendesign.rewards.regressor`). Its standard deviation grows with the distance to the data,
-so that kappa > 0 is a lower confidence bound, which steering cannot raise by leaving them. A design outside the
-domain has no value: it is INVALID, and says how far it is. T is the Tanimoto similarity of the process's
-fingerprint counts.
+of a Gaussian process (`gendesign.rewards.regressor`). Far from all measurements the mean is that of a molecule of which
+nothing is known, and the standard deviation is largest; so steering finds nothing by leaving the data, and kappa > 0, a
+lower confidence bound, pays it to stay. The domain is told by T, the Tanimoto similarity to the nearest measured
+molecule: below one limit a value comes with a message that says so, below another there is none (INVALID).
 
 Sheridan et al., "Similarity to molecules in the training set is a good discriminator for prediction accuracy in QSAR"
 (2004, doi 10.1021/ci049782w).
@@ -37,7 +37,8 @@ class PredictedActivity(MoleculeReward):
     Args:
         predictor: name of a shipped one, or a folder that `Regressor.save_pretrained` wrote.
         lower_confidence_bound: kappa, standard deviations to subtract from the mean; at least 0.
-        min_similarity: s_min, 0 to 1; less like every measured molecule, and a design is INVALID. 0 = no limit.
+        flag_below: similarity, 0 to 1, below which a value's message says that it is outside the domain. 0 = never.
+        min_similarity: similarity, 0 to 1, below which a design is INVALID. 0 = no limit.
         batch_size: molecules at once.
         name: name in tables.
 
@@ -51,15 +52,19 @@ class PredictedActivity(MoleculeReward):
         predictor: str,
         *,
         lower_confidence_bound: float = 0.0,
+        flag_below: float = 0.0,
         min_similarity: float = 0.0,
         batch_size: int = 256,
         name: str = "",
     ) -> None:
         self.regressor = load_regressor(predictor)
         self.kappa = finite("lower_confidence_bound", lower_confidence_bound, at_least=0.0)
+        self.flag_below = finite("flag_below", flag_below, at_least=0.0)
         self.min_similarity = finite("min_similarity", min_similarity, at_least=0.0)
-        if self.min_similarity > 1:
-            raise ConfigError(f"min_similarity must be at most 1, got {min_similarity}")
+        if max(self.flag_below, self.min_similarity) > 1:
+            raise ConfigError(
+                f"flag_below and min_similarity must be at most 1, got {flag_below} and {min_similarity}"
+            )
         self.batch_size = whole("batch_size", batch_size)
         self.name = name or predictor.rstrip("/").rsplit("/", 1)[-1]
         self.unit = self.regressor.unit
@@ -76,15 +81,14 @@ class PredictedActivity(MoleculeReward):
     def score(self, designs: Sequence[str]) -> Scores:
         found = self.predict(designs)
         near = found.similarity.numpy()
-        outside = near < self.min_similarity
+        status = [Status.INVALID if one < self.min_similarity else Status.OK for one in near]
+        limit = max(self.flag_below, self.min_similarity)
         message = [
-            f"outside the domain: the nearest measured molecule has Tanimoto similarity {similarity:.2f}, expected at "
-            f"least {self.min_similarity:g}"
-            if far
+            f"outside the domain: the nearest measured molecule has Tanimoto similarity {one:.2f}, below {limit:g}"
+            if one < limit
             else ""
-            for similarity, far in zip(near, outside, strict=True)
+            for one in near
         ]
-        status = [Status.INVALID if far else Status.OK for far in outside]
         values = (found.mean - self.kappa * found.std).numpy()
         return Scores(values, tuple(status), found.std.numpy(), tuple(message))
 

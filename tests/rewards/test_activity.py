@@ -49,13 +49,21 @@ def test_a_design_unlike_all_measured_ones_has_no_value_and_says_how_far_it_is(f
     reward = PredictedActivity(str(folder), min_similarity=0.3)
     scores = reward(["BrI", "CCO", "C1CC", "C.C", "", "CC(C)(Br)S"])
     assert list(scores.status) == [Status.INVALID, Status.OK, *[Status.INVALID] * 4]
-    assert "similarity 0.00, expected at least 0.3" in scores.message[0]
+    assert "similarity 0.00, below 0.3" in scores.message[0]
     assert (
         "cannot read" in scores.message[2]
         and "2 fragments" in scores.message[3]
         and "empty" in scores.message[4]
     )
     assert np.isnan(scores.values[[0, 2, 3, 4, 5]]).all() and np.isfinite(scores.values[1])
+
+
+def test_a_value_outside_the_domain_can_be_kept_and_says_so(folder: Path) -> None:
+    scores = PredictedActivity(str(folder), flag_below=0.3)(["BrI", "CCO"])
+    assert scores.ok.all() and scores.message[1] == "" and "outside the domain" in scores.message[0]
+    prior = load_regressor(str(folder))
+    assert scores.values[0] == pytest.approx(float(prior.mean))
+    assert scores.std is not None and scores.std[0] > scores.std[1]
 
 
 def test_the_similarity_is_a_reward_of_its_own(folder: Path) -> None:
@@ -74,6 +82,8 @@ def test_the_version_follows_the_weights(folder: Path) -> None:
 def test_arguments_out_of_range_are_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match="at most 1"):
         PredictedActivity(str(folder), min_similarity=1.5)
+    with pytest.raises(ConfigError, match="at most 1"):
+        PredictedActivity(str(folder), flag_below=1.5)
     with pytest.raises(ConfigError, match="lower_confidence_bound"):
         PredictedActivity(str(folder), lower_confidence_bound=-1.0)
 
@@ -88,8 +98,11 @@ def test_shipped_ones_know_inhibitors_from_other_drugs(name: str) -> None:
     adamantyl = "O=C(NC1CCC(Oc2ccc(C(=O)O)cc2)CC1)NC12CC3CC(CC(C3)C1)C2"  # t-AUCB
     scores = reward([TPPU, adamantyl, "CCO", "not a molecule"])
     assert (scores.values[:2] > 7).all() and (scores.values[:2] < 10.6).all()
-    assert (scores.std[:2] > 0.3).all() and (scores.std[:2] < 1.5).all()
-    assert list(scores.status[2:]) == [Status.INVALID] * 2 and "outside the domain" in scores.message[2]
+    assert scores.std is not None and (scores.std[:2] > 0.3).all() and (scores.std[:2] < 1.5).all()
+    assert scores.message[:2] == ("", "") and "outside the domain" in scores.message[2]
+    assert scores.values[2] < 5.5 and scores.std[2] > scores.std[:2].max() and not scores.ok[3]
+    strict = load_reward(name.replace("seh", "seh-in-domain"))([TPPU, "CCO"])
+    assert list(strict.status) == [Status.OK, Status.INVALID] and strict.values[0] == scores.values[0]
     free = PredictedActivity(name)
     ibuprofen, caffeine = free(["CC(C)Cc1ccc(cc1)C(C)C(=O)O", "Cn1cnc2c1c(=O)n(C)c(=O)n2C"]).values
     assert max(ibuprofen, caffeine) < 6

@@ -27,7 +27,7 @@ CLASSIFIERS = ["digit-classifier", "digit-classifier-heldout"]
 IMAGES = list(rng.random((4, 8, 8)))
 OF_IMAGES = ["brightness", "compressibility", "contrast", "digit", "digit-heldout"]
 MOLECULES = ["CC(=O)Oc1ccccc1C(=O)O", "CCO", "C[C@H](N)C(=O)O", "C[N+](C)(C)CC(=O)[O-]"]
-MOLECULES += ["CCC(=O)N1CCC(NC(=O)Nc2ccc(OC(F)(F)F)cc2)CC1"]  # in the domain of learned activities
+MOLECULES += ["CCC(=O)N1CCC(NC(=O)Nc2ccc(OC(F)(F)F)cc2)CC1", "O=C(NC1CCCCC1)Nc1ccccc1"]  # known inhibitors
 
 
 @pytest.mark.parametrize("name", [name for name in list_rewards() if name != "docking"])  # test_docking.py
