@@ -80,6 +80,7 @@ class VinaEnergy(MoleculeReward):
         self.name = f"docking to {self.receptor.stem}"
         self._digest = hashlib.sha256(self.receptor.read_bytes()).hexdigest()[:12]
         self._search: Any = None
+        self._with_receptor()
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_search": None}  # the grids are computed where they are used
@@ -90,8 +91,11 @@ class VinaEnergy(MoleculeReward):
         return f"{chemistry.version()}; {'; '.join(packages)}; receptor {self._digest}"
 
     def value(self, mol: Mol) -> float:
-        search = self._prepared()
-        search.set_ligand_from_string(self._ligand(mol))
+        search, ligand = self._prepared(), self._ligand(mol)
+        try:
+            search.set_ligand_from_string(ligand)
+        except TypeError as error:  # an element without AutoDock type, such as boron
+            raise DesignError(f"Vina cannot read the molecule: {_said(error)}") from error
         search.dock(exhaustiveness=self.exhaustiveness, n_poses=1)
         return -float(search.energies(n_poses=1)[0][0])
 
@@ -109,22 +113,26 @@ class VinaEnergy(MoleculeReward):
                 raise RuntimeError("RDKit found no three-dimensional structure of the molecule")
             if rdForceFieldHelpers.MMFFHasAllMoleculeParams(whole_mol):
                 rdForceFieldHelpers.MMFFOptimizeMolecule(whole_mol)
-            try:
-                text, fine, why = PDBQTWriterLegacy.write_string(MoleculePreparation().prepare(whole_mol)[0])
-            except Exception as error:  # of an element without AutoDock type, such as boron
-                text, fine, why = "", False, f"{type(error).__name__} {error}"
+            text, fine, why = PDBQTWriterLegacy.write_string(MoleculePreparation().prepare(whole_mol)[0])
         if not fine:
             raise DesignError(f"meeko cannot prepare the molecule: {' '.join(str(why).split())}")
         return str(text)
 
     def _prepared(self) -> Any:
         if self._search is None:
-            from vina import Vina
-
-            self._search = Vina(sf_name="vina", cpu=1, seed=self.seed, verbosity=0)
-            self._search.set_receptor(str(self.receptor))
+            self._search = self._with_receptor()
             self._search.compute_vina_maps(center=list(self.center), box_size=list(self.size))
         return self._search
+
+    def _with_receptor(self) -> Any:
+        from vina import Vina
+
+        search = Vina(sf_name="vina", cpu=1, seed=self.seed, verbosity=0)
+        try:
+            search.set_receptor(str(self.receptor))
+        except TypeError as error:  # what Vina's own reader says
+            raise ConfigError(f"receptor {self.receptor}: {_said(error)}") from error
+        return search
 
 
 class Docking(Pooled):
@@ -212,3 +220,8 @@ def _three(name: str, given: Sequence[float], *, above: float = -np.inf) -> tupl
         raise ConfigError(f"{name} must be three numbers [x, y, z], got {given!r}")
     x, y, z = (finite(name, number, above=above) for number in given)
     return x, y, z
+
+
+def _said(error: Exception) -> str:
+    """What Vina says of a file, without the advice of its Python bindings."""
+    return " ".join(str(error).partition("Additional information")[0].split()) or type(error).__name__

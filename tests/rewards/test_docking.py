@@ -26,7 +26,7 @@ def test_molecules_are_docked_alike_in_any_spelling_and_bad_ones_have_a_status(t
         scores = reward(designs)
         assert reward(designs[::-1]).values[-1] == scores.values[0]  # from the cache
     assert list(scores.status) == [Status.OK] * 3 + [Status.INVALID] * 2
-    assert "meeko cannot prepare" in scores.message[4]  # boron has no AutoDock type
+    assert "Vina cannot read the molecule" in scores.message[4]  # boron has no AutoDock type
     assert scores.values[1] == scores.values[2]
     assert 1 < scores.values[1] < scores.values[0] < 6  # kcal/mol; benzene binds better than ethanol
     assert "vina" in reward.version and "receptor" in reward.version
@@ -79,6 +79,14 @@ def test_a_bad_receptor_is_refused(tmp_path: Path, text: str, message: str) -> N
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         receptor_atoms(find_receptor(path))
+
+
+@pytest.mark.usefixtures("packages")
+def test_what_vina_refuses_in_a_receptor_is_said_when_the_reward_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "typo.pdbqt"
+    path.write_text((RECEPTORS / "ubiquitin-patch.pdbqt").read_text().replace(" OA", " Xx", 1))
+    with pytest.raises(ConfigError, match="typo.pdbqt: PDBQT parsing error: Atom type Xx"):
+        Docking(path, **BOX)
 
 
 def test_a_receptor_that_is_not_there_or_is_of_another_kind_is_refused(tmp_path: Path) -> None:
