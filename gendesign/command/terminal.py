@@ -51,7 +51,7 @@ class RunProgress:
             return
         best = "" if math.isnan(progress.best) else f", best {progress.best:.3f}{self.unit}"
         cost = progress.cost
-        spent = f"{cost.network_rows:,} network evaluations, {cost.reward_calls:,} reward calls{best}"
+        spent = f"{cost}{best}"
         if self._bars is not None:
             if progress.stage not in self._tasks:
                 self._tasks[progress.stage] = self._bars.add_task(

@@ -240,7 +240,7 @@ def check_verb(arguments: argparse.Namespace) -> None:
             timed = reward(probe[: min(affordable, PROBE)]) if affordable > 2 else scores
             seconds += timed.seconds / len(timed) * cost.reward_calls
     print(f"steering: {type(job.steering).__name__}")
-    print(f"cost: at most {cost.network_rows:,} network evaluations and {cost.reward_calls:,} reward calls")
+    print(f"cost: at most {cost}")
     print(f"time: at most about {_duration(seconds)} on this machine, as busy as it is now")
     print(f"out: {job.out}")
     check_folder(job.out)

@@ -90,7 +90,7 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 
 _ORDER = ("guide", "heldout", "designs", "naturalness", "diversity", "distinct", "novelty", "kmer", "kl", "alpha",
-          "network", "reward", "lookahead", "seconds")  # fmt: skip
+          "network", "reward", "value", "lookahead", "seconds")  # fmt: skip
 
 
 def _place(name: str) -> tuple[int, str]:
@@ -193,6 +193,7 @@ COLUMNS = {
     "kl_bound": "KL bound",
     "network_evaluations": "evaluations",
     "reward_calls": "reward calls",
+    "value_evaluations": "value evaluations",
     "seconds": "seconds",
 }
 """Figures of the tables, and what their columns are called."""

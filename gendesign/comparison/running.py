@@ -107,7 +107,8 @@ def figures(run: DesignSet) -> dict[str, float | None]:
 
     `guide_*` and `heldout_*`: quartiles, in the rewards' units. `naturalness`: median, nats a token or coordinate.
     `diversity`: mean distance of two designs. `kmer_correlation`: of the longest words' spectrum with that of the best
-    natural designs. `network_evaluations`, `reward_calls`: spent a design.
+    natural designs. `network_evaluations`, `reward_calls`, and `value_evaluations` of
+    learned values: spent a design.
     """
     num = len(run)
     found: dict[str, float] = {}
@@ -126,6 +127,7 @@ def figures(run: DesignSet) -> dict[str, float | None]:
     found["alpha"] = float("nan") if run.alpha is None else run.alpha
     found["network_evaluations"] = run.cost.network_rows / num
     found["reward_calls"] = run.cost.reward_calls / num
+    found["value_evaluations"] = run.cost.value_rows / num or float("nan")
     found["lookahead_failures"] = run.cost.lookahead_failures
     found["seconds"] = run.cost.seconds
     return {name: float(value) if np.isfinite(value) else None for name, value in found.items()}

@@ -144,6 +144,7 @@ def _score(one: Shown, role: Role | None, i: int) -> tuple[str, str]:
 _COSTS = (
     ("Network rows", "network_rows", "{} that passed through the backbone's network, one time each"),
     ("Reward calls", "reward_calls", "{}, finished or foreseen, that the guide scored"),
+    ("Value rows", "value_rows", "noisy states of {} that the learned value was read of"),
     ("Failed look-aheads", "lookahead_failures", "foreseen {} without a score; their designs went on"),
     ("Seconds", "seconds", "of sampling"),
 )
@@ -166,6 +167,8 @@ def run_table(run: "DesignSet", words: Words) -> dict[str, Any]:
     costs = []
     for label, name, explained in _COSTS:
         spent, planned = getattr(run.cost, name), getattr(run.estimate, name)
+        if name == "value_rows" and not (spent or planned):
+            continue  # most methods read no value
         text = number(spent) if name == "seconds" else f"{spent:,}"
         share = f"{100 * spent / planned:.0f} %" if planned else ""
         costs.append((label, explained.format(words.many), f"{planned:,}" if planned else NONE, text, share))

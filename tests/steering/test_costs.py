@@ -11,9 +11,12 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
+from gendesign.comparison.running import figures
 from gendesign.diffusion.solvers import Heun
 from gendesign.diffusion.unmasking import Ancestral, FirstHitting, KTokens
-from gendesign.run import estimate_cost
+from gendesign.report.content import Words
+from gendesign.report.tables import run_table
+from gendesign.run import design, estimate_cost
 from gendesign.steering.best_of_n import BestOfN
 from gendesign.steering.guidance import Guidance
 from gendesign.steering.particles import Cost, make_plan
@@ -196,3 +199,18 @@ def test_costs_add_up_and_read_well() -> None:
     assert str(both) == "11 network evaluations, 22 reward calls, 55 value evaluations"
     assert str(Cost(1, 2)) == "1 network evaluations, 2 reward calls"
     assert math.isclose(both.seconds, 44.0)
+
+
+def test_reports_and_comparisons_show_value_evaluations(make_arena: Any) -> None:
+    """Where a value was read; other runs do not speak of it."""
+    arena = make_arena(LETTERS, count_a, length=3, alpha=0.2)
+    method = Guidance(0.2, MaskedExact(), value=Counted())
+    read, plain = (
+        design(arena.backbone, arena.reward, one, num_designs=4, steps=3, base_designs=0)
+        for one in (method, SVDD(2, 0.2))
+    )
+    assert figures(read)["value_evaluations"] == read.cost.value_rows / 4 > 0
+    assert figures(plain)["value_evaluations"] is None
+    words = Words("base", "base", "length", "sequences", "natural sequences", "a lower bound")
+    labels = [[cost[0] for cost in run_table(run, words)["costs"]] for run in (read, plain)]
+    assert "Value rows" in labels[0] and "Value rows" not in labels[1]
