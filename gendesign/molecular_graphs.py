@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gendesign.chemistry import rdkit, write
+from gendesign.chemistry import rdkit
 from gendesign.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -118,15 +118,6 @@ def same_molecule(mol: Mol, other: Mol) -> bool:
         ]
 
     return inferred(mol) == inferred(other)
-
-
-def flat_smiles(mol: Mol) -> str:
-    """The canonical SMILES of a molecule without its stereochemistry, which is no part of a graph."""
-    with rdkit() as chem:
-        bare = chem.Mol(mol)
-        chem.RemoveStereochemistry(bare)
-        # the SMILES of atoms in brackets must not tell where they came from
-        return write(chem.MolFromSmiles(chem.MolToSmiles(bare)) or bare)
 
 
 def correct(

@@ -1,6 +1,7 @@
 """Molecular graphs through the whole path: every method that needs no gradient, on a tiny untrained network."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 import gendesign as gd
 from gendesign.backbone import Backbone
+from gendesign.designs import Design
 from gendesign.errors import UnsupportedError
 from gendesign.rewards.base import Reward
 from gendesign.steering.sampler import Steering
@@ -24,8 +26,8 @@ class Carbons(Reward):
 
     name = "carbons"
 
-    def score(self, designs: list[str]) -> list[float]:
-        return [float(design.upper().count("C")) for design in designs]
+    def score(self, designs: Sequence[Design]) -> list[float]:
+        return [float(str(design).upper().count("C")) for design in designs]
 
 
 def tiny(aug_dim: float = math.inf) -> Backbone:
@@ -68,6 +70,7 @@ def test_the_likelihood_of_an_untrained_network() -> None:
     """It takes every type and order to be uniform and independent: a product of mixtures at the lowest noise level."""
     backbone = tiny()
     x = backbone.codec.encode(["CCO", "C"]).double()
+    assert isinstance(backbone.process, gd.PoissonFlow)
     sigma = backbone.process.likelihood_floor
     types, orders = x[:, :24].reshape(2, 6, 1, 4), x[:, 24:, None]
     squared = ((types - torch.eye(4)) ** 2).sum(-1), (orders - torch.arange(4)) ** 2
