@@ -146,6 +146,7 @@ def test_a_core_lies_alike_in_all_drawings_and_is_shaded() -> None:
     core = "*c1ccc(*)cc1"
     plain, cored = drawing(NATURAL[0]), drawing(NATURAL[0], core=core)
     assert "#D6E8FC" in cored and "#D6E8FC" not in plain
+    assert "#D6E8FC" in drawing("c1ccccc1", core=core)  # hydrogens at its open ends
     assert drawing("CCO", core=core) == drawing("CCO")  # it holds none
     assert "<svg" in drawing("CCO", core="no molecule at all")
 

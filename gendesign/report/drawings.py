@@ -85,36 +85,30 @@ def _laid_out(mol: Any, core: str) -> tuple[Any, tuple[list[int], list[int]]]:
     """The molecule in the plane, and the atoms and bonds of the core."""
     drawn = flat(mol)
     pattern = _core(core) if core else None
-    match = list(drawn.GetSubstructMatch(pattern[0])) if pattern else []
-    if not pattern or not match:
+    inside = list(drawn.GetSubstructMatch(pattern)) if pattern is not None else []
+    if not inside:
         return drawn, ([], [])
     with chemistry.rdkit():
         from rdkit.Chem import rdDepictor
 
-        rdDepictor.GenerateDepictionMatching2DStructure(drawn, pattern[0], acceptFailure=True)
-    inside = [match[i] for i in pattern[1]]
+        rdDepictor.GenerateDepictionMatching2DStructure(drawn, pattern, acceptFailure=True)
     ends = set(inside)
     bonds = [b.GetIdx() for b in drawn.GetBonds() if {b.GetBeginAtomIdx(), b.GetEndAtomIdx()} <= ends]
     return drawn, (inside, bonds)
 
 
 @lru_cache(maxsize=4)
-def _core(smiles: str) -> tuple[Any, list[int]] | None:
-    """The core as a pattern with coordinates, and which of its atoms are no open ends; None where it is no molecule."""
+def _core(smiles: str) -> Any:
+    """The core without its open ends, where a hydrogen may be, as a molecule in the plane; None where it is none."""
     try:
-        mol = flat(chemistry.parse(smiles, attachments=True))
+        mol = chemistry.parse(smiles, attachments=True)
     except DesignError:
         return None
     with chemistry.rdkit() as chem:
-        pattern = chem.AdjustQueryProperties(mol, _any_ends(chem))
-    return pattern, [atom.GetIdx() for atom in mol.GetAtoms() if atom.GetAtomicNum() > 0]
-
-
-def _any_ends(chem: Any) -> Any:
-    """Open ends match any atom, hydrogen among them being none; all else matches as it is."""
-    wanted = chem.AdjustQueryParameters.NoAdjustments()
-    wanted.makeDummiesQueries = True
-    return wanted
+        cut = chem.RWMol(flat(mol))
+        for i in reversed([atom.GetIdx() for atom in mol.GetAtoms() if not atom.GetAtomicNum()]):
+            cut.RemoveAtom(i)
+        return cut.GetMol() if cut.GetNumAtoms() else None
 
 
 def _element(text: str, label: str) -> Markup:

@@ -116,6 +116,8 @@ class Molecules(Content):
         values = one.values(guide)
         order = np.argsort(np.where(np.isfinite(values), -values, np.inf), kind="stable")
         order = order[[one.designs[i] in self._found for i in order.tolist()]]
+        if np.isfinite(values).any():
+            order = order[np.isfinite(values[order])]
         different = list(dict.fromkeys(one.texts[i] for i in order.tolist()))
         chosen = different[:SHEET]
         note = (
