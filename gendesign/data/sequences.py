@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gendesign.building import whole
 from gendesign.codecs import TokenCodec
 from gendesign.data.batching import Batch
 from gendesign.data.sequence_table import SequenceTable
@@ -59,6 +60,7 @@ class SequenceDataModule(StreamDataModule):
         seed: of the order of training rows.
         bad_rows: `drop` counts and lists bad rows in the log; `error` refuses the file.
         trim: constant (prefix, suffix) to cut off; a sequence without them is a bad row.
+        max_rows: read at most so many rows of the file, those whose sequences hash lowest: a fair part of it.
 
     Raises:
         ConfigError: arguments that contradict each other.
@@ -90,6 +92,7 @@ class SequenceDataModule(StreamDataModule):
         seed: int = 0,
         bad_rows: str = "drop",
         trim: tuple[str, str] | None = None,
+        max_rows: int | None = None,
     ) -> None:
         super().__init__(path, batch_size=batch_size, eval_batch_size=eval_batch_size, seed=seed)
         if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
@@ -125,6 +128,7 @@ class SequenceDataModule(StreamDataModule):
         self.eval_rows_per_value = eval_rows_per_value
         self.bad_rows = bad_rows
         self.trim = trim
+        self.max_rows = None if max_rows is None else whole("max_rows", max_rows)
         self._table: SequenceTable | None = None
         self._splits: dict[str, Index] = {}
 
@@ -183,6 +187,7 @@ class SequenceDataModule(StreamDataModule):
             value_column=self.value_column,
             weight_column=self.weight_column,
             trim=self.trim,
+            max_rows=self.max_rows,
         )
         if table.problems:
             listing = name_rows(table.problems, table.unit)

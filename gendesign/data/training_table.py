@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 _SPLIT = (
     "path", "sequence_column", "group_column", "split_column", "val_fraction", "test_fraction", "split_seed",
-    "folds", "fold", "always_train", "trim",
+    "folds", "fold", "always_train", "trim", "max_rows",
 )  # fmt: skip
 _read: dict[tuple[str, str, int], list[str]] = {}  # the last table read: a run judges designs twice
 

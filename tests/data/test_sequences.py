@@ -137,6 +137,23 @@ def test_constant_flanks_are_cut_off(write: Write) -> None:
     assert module.sequences == ["ACGT", "TTTT"] and module.table.problems[0][0] == 4
 
 
+def test_a_part_of_a_table_is_the_same_whatever_its_order(write: Write) -> None:
+    rows = [f"{a}{b}{c}A,{i}" for i, (a, b, c) in enumerate(itertools.product("ACGT", repeat=3))]
+    parts = [
+        data(write(name, "sequence,y\n" + "\n".join(order) + "\n"), target_columns=["y"], max_rows=20)
+        for name, order in (("a.csv", rows), ("b.csv", rows[::-1]))
+    ]
+    assert len(parts[0].sequences) == 20 and parts[0].sequences == parts[1].sequences[::-1]
+    np.testing.assert_array_equal(parts[0].targets, parts[1].targets[::-1])
+    assert all(
+        f"{s},{int(y)}" in rows for s, y in zip(parts[0].sequences, parts[0].targets[:, 0], strict=True)
+    )
+    all_of_it = data(write("c.csv", "sequence\nACGT\n"), max_rows=5)
+    assert all_of_it.sequences == ["ACGT"]
+    with pytest.raises(ConfigError, match="max_rows"):
+        data(write("d.csv", "sequence\nACGT\n"), max_rows=0)
+
+
 def test_short_sequences_are_padded_and_masked(write: Write) -> None:
     module = data(write("a.csv", "sequence\nACGT\nAC\n"), DNACodec(4, variable=True))
     batch = module.collate(np.array([0, 1]))
