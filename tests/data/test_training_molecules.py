@@ -1,4 +1,4 @@
-"""The training molecules with their fingerprints: read where they are, kept in the cache, left out where they are not."""
+"""Training molecules with their fingerprints: read where they are, kept in the cache, left out where they are not."""
 
 from pathlib import Path
 from types import SimpleNamespace
