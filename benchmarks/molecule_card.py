@@ -24,9 +24,10 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
+from gendesign import oddities
 from gendesign.backbone import Backbone
 from gendesign.building import build
-from gendesign.chemistry import parse, rdkit
+from gendesign.chemistry import parse
 from gendesign.codecs import Codec
 from gendesign.data.sequences import SequenceDataModule
 from gendesign.diffusion.masked import MaskedDiffusion
@@ -36,19 +37,6 @@ from gendesign.loading import load_backbone
 from gendesign.metrics.molecule_reference import PROPERTIES, hash_molecules, properties, ring_sizes
 from gendesign.metrics.similarity import molecule_distance
 from gendesign.molecule_codec import MoleculeCodec
-
-ODD = {
-    "O-O (peroxide)": "[OX2][OX2]",
-    "N-N-N chain": "[NX3;!R][NX2,NX3;!R][NX3;!R]",
-    "cumulated double bonds": "*=C=*",
-    "triple bond in a ring": "[R]#[R]",
-    "C=[N,O,S] open-ended (imine, aldehyde, thial)": "[CX3;!R;H1,H2]=[NX2,OX1,SX1]",
-    "hemiaminal or acetal in a chain": "[CX4;!R]([OX2H,NX3])[OX2H]",
-    "halogen on N, O or S": "[F,Cl,Br,I][#7,#8,#16]",
-    "double bond in a three-membered ring": "[r3]=[r3]",
-    "chain of seven free CH2": "[CH2;R0][CH2;R0][CH2;R0][CH2;R0][CH2;R0][CH2;R0][CH2;R0]",
-}
-"""Structures that drug-like molecules seldom have, as SMARTS."""
 
 
 def sampled(
@@ -83,20 +71,13 @@ def wasserstein(first: NDArray[np.float64], second: NDArray[np.float64]) -> floa
 
 
 def odd_shares(molecules: list[str]) -> dict[str, float]:
-    """Percent of the molecules that hold each odd structure, radicals and large rings."""
-    with rdkit() as chem:
-        patterns = {name: chem.MolFromSmarts(smarts) for name, smarts in ODD.items()}
-    counts = dict.fromkeys([*patterns, "radical", "ring of 3 or 4", "ring above 6", "ring above 8"], 0)
-    for smiles in molecules:
-        mol = parse(smiles)
-        sizes = [len(ring) for ring in mol.GetRingInfo().AtomRings()]
-        counts["radical"] += any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
-        counts["ring of 3 or 4"] += any(size < 5 for size in sizes)
-        counts["ring above 6"] += any(size > 6 for size in sizes)
-        counts["ring above 8"] += any(size > 8 for size in sizes)
-        for name, pattern in patterns.items():
-            counts[name] += mol.HasSubstructMatch(pattern)
-    return {name: 100 * count / len(molecules) for name, count in counts.items()}
+    """Percent of the molecules that are odd in each way, and that hold rings of unusual size."""
+    sizes = [[len(ring) for ring in parse(smiles).GetRingInfo().AtomRings()] for smiles in molecules]
+    rings = {
+        "ring of 3 or 4": np.mean([any(size < 5 for size in some) for some in sizes]),
+        "ring above 6": np.mean([any(size > 6 for size in some) for some in sizes]),
+    }
+    return {name: 100 * float(share) for name, share in (oddities.shares(molecules) | rings).items()}
 
 
 def tokens(codec: MoleculeCodec, molecules: list[str]) -> NDArray[np.float64]:

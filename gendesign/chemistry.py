@@ -111,6 +111,23 @@ def write(mol: Mol) -> str:
     return text
 
 
+def saturated(mol: Mol) -> Mol:
+    """The molecule with hydrogens in the place of unpaired electrons; the same object where it has none."""
+    open_ones = [atom.GetIdx() for atom in mol.GetAtoms() if atom.GetNumRadicalElectrons()]
+    if not open_ones:
+        return mol
+    with rdkit() as chem:
+        filled = chem.RWMol(mol)
+        for index in open_ones:
+            atom = filled.GetAtomWithIdx(index)
+            atom.SetNumExplicitHs(atom.GetNumExplicitHs() + atom.GetNumRadicalElectrons())
+            atom.SetNumRadicalElectrons(0)
+            atom.SetNoImplicit(False)
+        closed: Mol = filled.GetMol()
+        chem.SanitizeMol(closed)
+    return closed
+
+
 def reason_invalid(smiles: Any) -> str:
     """Why a SMILES is no design, as one line; empty if it is one.
 
@@ -170,13 +187,14 @@ def shown(smiles: str) -> str:
 
 
 def _has_space(smiles: str) -> bool:
-    return any(character.isspace() or not character.isprintable() for character in smiles)
+    """Whether it holds what no SMILES has; RDKit drops letters such as é at an end, and reads the rest."""
+    return not smiles.isascii() or any(one.isspace() or not one.isprintable() for one in smiles)
 
 
 def _problem(chem: Any, smiles: str) -> str:
     """What is wrong with a SMILES, in RDKit's words where it has any."""
     if _has_space(smiles):
-        return "it holds blanks; give the SMILES alone"
+        return "it holds blanks, or letters that no SMILES has; give the SMILES alone"
     mol = chem.MolFromSmiles(smiles, sanitize=False)
     if mol is None:
         return "its brackets, bonds or ring numbers do not fit together"

@@ -20,7 +20,7 @@ from functools import lru_cache
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from gendesign.chemistry import canonical, shown
+from gendesign.chemistry import canonical, parse, saturated, shown, write
 from gendesign.codecs import FREE, TokenCodec
 from gendesign.errors import ConfigError, DesignError, MissingExtraError
 from gendesign.symbol_groups import grouped, learn_groups
@@ -235,13 +235,16 @@ def _symbols(name: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=65_536)
 def _smiles(symbols: str) -> str:
-    """The canonical SMILES of SELFIES symbols; empty where there is no molecule."""
+    """The canonical SMILES of SELFIES symbols; empty where there is no molecule.
+
+    A symbol that states its hydrogens ([C@@H1], [NH1]) can be left with a bond too few: hydrogens fill it.
+    """
     with selfies() as library:
         try:
             text = library.decoder(symbols)
         except library.DecoderError:
             return ""
     try:
-        return canonical(text)
+        return canonical(write(saturated(parse(text))))
     except DesignError:
         return ""

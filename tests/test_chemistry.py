@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from gendesign.chemistry import canonical, fingerprint, parse, rdkit, reason_invalid
+from gendesign.chemistry import canonical, fingerprint, parse, rdkit, reason_invalid, saturated, write
 from gendesign.errors import DesignError, MissingExtraError
 
 pytest.importorskip("rdkit")
@@ -47,6 +47,8 @@ def test_stereochemistry_and_charges_tell_molecules_apart() -> None:
         ("not a molecule", "blanks"),
         ("CCO ethanol", "blanks"),
         ("CC\x00O", "blanks"),
+        ("CCé", "letters that no SMILES has"),  # read as CC by RDKit itself
+        ("€CC", "letters that no SMILES has"),
         ("Xx", "RDKit cannot read"),
         ("[Na+].CC(=O)[O-]", "2 fragments"),
         ("C.C.O", "3 fragments"),
@@ -67,6 +69,16 @@ def test_what_is_no_molecule_is_refused_in_one_line(smiles: object, says: str) -
 
 def test_open_ends_are_read_where_they_are_wanted() -> None:
     assert parse("*c1ccccc1", attachments=True).GetNumAtoms() == 7
+
+
+@pytest.mark.parametrize(
+    ("radical", "filled"),
+    [("[CH2]C", "CC"), ("N[CH]CO", "NCCO"), ("C[C]C", "CCC"), ("O=C1[CH]CC1", "O=C1CCC1")],
+)
+def test_hydrogens_fill_unpaired_electrons(radical: str, filled: str) -> None:
+    assert write(saturated(parse(radical))) == filled
+    whole = parse(filled)
+    assert saturated(whole) is whole
 
 
 def test_fingerprints_tell_neighbourhoods_apart() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gendesign.building import build, describe
-from gendesign.chemistry import canonical, reason_invalid
+from gendesign.chemistry import canonical, parse, reason_invalid
 from gendesign.codecs import Codec
 from gendesign.errors import ConfigError, DesignError, MissingExtraError
 from gendesign.molecule_codec import MoleculeCodec
@@ -54,6 +54,7 @@ def test_spellings_of_a_molecule_have_the_same_tokens(codec: MoleculeCodec) -> N
         ("*CC", "open ends"),
         ("FS(F)(F)(F)(F)(F)(F)F", "RDKit cannot read|cannot express"),
         ("O=I(=O)c1ccccc1", "cannot express"),
+        ("C[CH]C", "change the molecule"),
     ],
 )
 def test_what_is_refused(codec: MoleculeCodec, smiles: object, says: str) -> None:
@@ -80,6 +81,7 @@ def test_random_tokens_are_molecules(codec: MoleculeCodec) -> None:
     some = [smiles for smiles in decoded if smiles]
     assert len(some) > 1900 and not [smiles for smiles in some if reason_invalid(smiles)]
     assert [canonical(smiles) for smiles in some] == some
+    assert not [s for s in some if any(atom.GetNumRadicalElectrons() for atom in parse(s).GetAtoms())]
 
 
 def test_the_programs_own_valence_rules_neither_matter_nor_change(codec: MoleculeCodec) -> None:
