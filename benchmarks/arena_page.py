@@ -21,8 +21,8 @@ HEAD = """\
 - α = {alpha} {unit}. Mean reward: p {base:.4f}, p\\* {target:.4f}. KL(p\\* ‖ p) = {kl:.3f} nats; of designs drawn
   from p, a share of {ess:.4f} is effective under the weights exp(r/α). The largest probability of a design under p\\*
   is {top:.4f}.
-- {seeds} seeds of {num:,} designs for each row. **TV** is the total variation from p\\* over the ten deciles of the
-  reward under p\\*, of all seeds together; {total:,} exact draws from p\\* would show {floor:.3f} on average,
+- {seeds} seed{plural} of {num:,} designs for each row. **TV** is the total variation from p\\* over the ten deciles
+  of the reward under p\\*, of all seeds together; {total:,} exact draws from p\\* would show {floor:.3f} on average,
   {each:.3f} for one seed. **KL** is that of the deciles.
 - **exact KL** is KL(q ‖ p\\*) in nats over all {every:,} designs, without sampling, where the law q of a method's
   designs can be computed (`exact_laws.py`): unsteered, best-of-N, SVDD with a value that
@@ -81,6 +81,7 @@ def write_page(
             ess=float(1 / (q * q / p).sum()),
             top=float(q.max()),
             seeds=seeds,
+            plural="" if seeds == 1 else "s",
             num=num,
             total=num * seeds,
             floor=floor(num * seeds),
