@@ -59,11 +59,18 @@ def main() -> None:
     parser.add_argument("--num-designs", type=int, default=64)
     parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--alpha", type=float, help="of SVDD; default: auto")
+    parser.add_argument("--argmax", action="store_true", help="SVDD keeps the best candidate")
+    parser.add_argument("--blend", type=float, default=1.0, help="share of the way from base to fine-tuned")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     base, tuned = gd.load_backbone(arguments.base), gd.load_backbone(arguments.tuned)
-    svdd = gd.SVDD(candidates=10, alpha="auto" if arguments.alpha is None else arguments.alpha)
+    tuned = tuned if arguments.blend == 1 else gd.blend(base, tuned, arguments.blend)
+    svdd = gd.SVDD(
+        candidates=10,
+        alpha="auto" if arguments.alpha is None else arguments.alpha,
+        selection="argmax" if arguments.argmax else "categorical",
+    )
     made: dict[str, tuple[gd.Backbone, Steering]] = {
         "base": (base, gd.Unsteered()),
         "SVDD": (base, svdd),

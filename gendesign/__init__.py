@@ -63,6 +63,7 @@ _HOME = {
     "Unsteered": "steering.unsteered",
     "Comparison": "comparison",
     "Task": "comparison",
+    "blend": "steering.finetuned",
     "compare": "comparison",
     "design": "run",
     "estimate_cost": "run",
@@ -84,11 +85,11 @@ __all__ = [
     "AlphaDivergence", "Ancestral", "Backbone", "BestOfN", "Bins", "ChiSquared", "Churn", "Comparison", "Cosine",
     "DesignSet", "DNACodec", "DRAKES", "Euler", "FirstHitting", "FirstOrder", "FunctionReward", "GendesignError",
     "Genetic", "Guard", "GuardedReward",
-    "Guidance", "Heun", "KTokens", "Labels", "LearnedValue", "LogLinear", "MaskedDiffusion", "MaskedExact", "MoleculeCodec",
-    "PlugIn", "PoissonFlow", "PoissonFlowPipeline", "PoissonFlowScheduler", "PolicyGradient", "PosteriorMode",
-    "PosteriorSamples", "ProteinCodec", "ReverseKL", "Reward", "RNACodec", "Scores", "SequenceCodec", "SMC",
-    "Status", "Structure", "SVDD", "Task", "Unsteered", "VarianceAware", "compare", "design", "estimate_cost", "finetune",
-    "list_backbones",
+    "Guidance", "Heun", "KTokens", "Labels", "LearnedValue", "LogLinear", "MaskedDiffusion", "MaskedExact",
+    "MoleculeCodec", "PlugIn", "PoissonFlow", "PoissonFlowPipeline", "PoissonFlowScheduler", "PolicyGradient",
+    "PosteriorMode", "PosteriorSamples", "ProteinCodec", "ReverseKL", "Reward", "RNACodec", "Scores", "SequenceCodec",
+    "SMC", "Status", "Structure", "SVDD", "Task", "Unsteered", "VarianceAware", "blend", "compare", "design",
+    "estimate_cost", "finetune", "list_backbones",
     "list_rewards", "load_backbone", "load_diffusers", "load_reward", "load_value", "read_structure",
     "save_diffusers", "write_report",
 ]  # fmt: skip
@@ -121,6 +122,7 @@ if TYPE_CHECKING:
     from gendesign.run import design, estimate_cost
     from gendesign.steering.best_of_n import BestOfN
     from gendesign.steering.drakes import DRAKES
+    from gendesign.steering.finetuned import blend
     from gendesign.steering.genetic import Genetic
     from gendesign.steering.guidance import Guidance
     from gendesign.steering.learned_value import LearnedValue, load_value

@@ -9,6 +9,7 @@ generator that is passed is not put back between the two computations.
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,9 +21,9 @@ from torch import Generator, Tensor
 from torch.utils.checkpoint import checkpoint
 
 from gendesign.backbone import Backbone
-from gendesign.building import whole
+from gendesign.building import finite, whole
 from gendesign.divergences import Divergence, ReverseKL
-from gendesign.errors import UnsupportedError
+from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.loading import load_backbone
 from gendesign.rewards.base import Reward
 from gendesign.steering.needs import Needs
@@ -162,6 +163,39 @@ class FineTuned(Steering):
             return step(*inputs)
         # nothing inside draws random numbers: all noise is among the inputs
         return checkpoint(step, *inputs, use_reentrant=False, preserve_rng_state=False)
+
+
+def blend(base: Backbone, tuned: Backbone, share: float) -> Backbone:
+    """A backbone between a base and what was fine-tuned from it: weights base + share (tuned - base).
+
+    How strong fine-tuning is can so be chosen after it: 0 is the base, 1 the fine-tuned backbone. Wortsman et al. 2022,
+    Robust Fine-Tuning of Zero-Shot Models, arXiv 2109.01903.
+
+    Args:
+        base: what was fine-tuned.
+        tuned: what came of it.
+        share: how far to go, from 0 to 1.
+
+    Raises:
+        ConfigError: a share outside.
+        UnsupportedError: networks of different shapes.
+    """
+    if not 0 <= finite("share", share) <= 1:
+        raise ConfigError(f"share must be from 0 (the base) to 1 (the fine-tuned backbone), got {share:g}")
+    ours, theirs = base.denoiser.state_dict(), tuned.denoiser.state_dict()
+    if {k: v.shape for k, v in ours.items()} != {k: v.shape for k, v in theirs.items()}:
+        raise UnsupportedError(
+            "blend needs two networks of one shape, a base and what was fine-tuned from it; these differ"
+        )
+    denoiser = copy.deepcopy(tuned.denoiser)
+    denoiser.load_state_dict(
+        {k: torch.lerp(v, theirs[k], share) if v.is_floating_point() else theirs[k] for k, v in ours.items()}
+    )
+    between = Backbone(tuned.codec, tuned.process, denoiser).to(tuned.device).eval().requires_grad_(False)
+    said = tuned.provenance
+    between.provenance = {**said, "name": f"{said.get('name', 'tuned')} at {share:g}", "weights_sha256": None}
+    between.folder = tuned.folder
+    return between
 
 
 class TunedSampler(Sampler):

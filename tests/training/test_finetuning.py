@@ -35,6 +35,7 @@ from gendesign.rewards.base import DifferentiableReward, FunctionReward
 from gendesign.rewards.dna import GCContent
 from gendesign.run import design
 from gendesign.steering.drakes import DRAKES
+from gendesign.steering.finetuned import blend
 from gendesign.steering.particles import make_plan
 from gendesign.steering.policy_gradient import PolicyGradient
 from gendesign.steering.sampler import run_sampler
@@ -360,3 +361,21 @@ def test_two_processes_train_one_policy(tmp_path: Path) -> None:
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert len(first["losses"]) == UPDATES and first["losses"] != second["losses"]
     assert all(torch.equal(weight, second["weights"][name]) for name, weight in first["weights"].items())
+
+
+def test_a_blend_lies_between_base_and_policy() -> None:
+    """Its weights are on the line between the two; its ends are the two themselves."""
+    base, tuned, other = (
+        Backbone(DNACodec(length), MaskedDiffusion(4), TabularDenoiser(4, length)) for length in (2, 2, 3)
+    )
+    with torch.no_grad():
+        tuned.denoiser.table.normal_(generator=torch.Generator().manual_seed(0))
+    tables = [blend(base, tuned, share).denoiser.table for share in (0.0, 0.25, 1.0)]
+    torch.testing.assert_close(tables[0], base.denoiser.table, atol=0, rtol=0)
+    torch.testing.assert_close(tables[1], 0.25 * tuned.denoiser.table)
+    torch.testing.assert_close(tables[2], tuned.denoiser.table, atol=0, rtol=0)
+    assert not any(table.requires_grad for table in tables) and base.denoiser.table.abs().max() == 0
+    with pytest.raises(ConfigError, match="share must be from 0"):
+        blend(base, tuned, 1.5)
+    with pytest.raises(UnsupportedError, match="networks of one shape"):
+        blend(base, other, 0.5)
