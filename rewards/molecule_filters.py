@@ -75,6 +75,8 @@ class PAINS(MoleculeFilter):
 class Substructure(MoleculeFilter):
     """Minus the number of required patterns that are missing and of forbidden ones that are there.
 
+    Stereochemistry counts where a pattern states it.
+
     Args:
         required: SMARTS that a design must match; several are separated by blanks.
         forbidden: SMARTS that it must not match, likewise.
@@ -94,15 +96,19 @@ class Substructure(MoleculeFilter):
         self.name = "substructure"
 
     def objections(self, mol: Mol) -> list[str]:
-        missing = [f"lacks {text}" for text, want in self.required.items() if not mol.HasSubstructMatch(want)]
-        return missing + [f"has {text}" for text, bad in self.forbidden.items() if mol.HasSubstructMatch(bad)]
+        missing = [f"lacks {text}" for text, want in self.required.items() if not _matches(mol, want)]
+        return missing + [f"has {text}" for text, bad in self.forbidden.items() if _matches(mol, bad)]
+
+
+def _matches(mol: Mol, pattern: Any) -> bool:
+    return bool(mol.HasSubstructMatch(pattern, useChirality=True))
 
 
 def _patterns(what: str, given: str) -> dict[str, Any]:
     patterns: dict[str, Any] = {}
     with chemistry.rdkit() as chem:
         for text in given.split():
-            patterns[text] = chem.MolFromSmarts(text)
+            patterns[text] = chem.MolFromSmarts(text) if text.isascii() else None  # RDKit drops the rest
             if patterns[text] is None or patterns[text].GetNumAtoms() == 0:
                 raise ConfigError(f"{what} must be SMARTS such as c1ccncc1 or [CX3](=O)[OX2H1], got {text!r}")
     return patterns

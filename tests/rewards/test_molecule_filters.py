@@ -35,13 +35,20 @@ def test_substructures_are_required_and_forbidden() -> None:
     assert pickle.loads(pickle.dumps(reward))([ASPIRIN]).values[0] == 0  # noqa: S301
 
 
+def test_stereochemistry_counts_where_a_pattern_states_it() -> None:
+    alanine = ["C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O", "CC(N)C(=O)O"]
+    assert Substructure("C[C@H](N)C(=O)O")(alanine).values.tolist() == [0, -1, -1]
+    assert Substructure(forbidden="CC(N)C(=O)O")(alanine).values.tolist() == [-1, -1, -1]
+    assert Substructure("F/C=C/F")(["F/C=C/F", "F/C=C\\F", "FC=CF"]).values.tolist() == [0, -1, -1]
+
+
 def test_inside_a_threshold_a_filter_excludes_and_says_why() -> None:
     scores = Threshold(QED(), Substructure(forbidden="[Cl]"), at_least=0.0)(["CCO", "CCCl"])
     assert list(scores.status) == [Status.OK, Status.INVALID]
     assert "has [Cl]" in scores.message[1]
 
 
-@pytest.mark.parametrize("wrong", ["c1ccc", "[CX3", "not smarts"])
+@pytest.mark.parametrize("wrong", ["c1ccc", "[CX3", "not smarts", "CC\u00e9"])
 def test_bad_smarts_are_refused_when_the_reward_is_made(wrong: str) -> None:
     with pytest.raises(ConfigError, match="must be SMARTS"):
         Substructure(wrong)
