@@ -17,13 +17,13 @@ from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.rewards.base import FunctionReward
 from gendesign.run import design
 from gendesign.steering.particles import make_plan
-from gendesign.steering.proposals import Base, PlugIn, VarianceAware
+from gendesign.steering.proposals import Base, PlugIn, Proposal, VarianceAware
 from gendesign.steering.resampling import effective_sample_size, resample
 from gendesign.steering.sampler import run_sampler
 from gendesign.steering.smc import SMC, log_normaliser
 from gendesign.steering.svdd import SVDD
 from gendesign.steering.token_proposals import FirstOrder, MaskedExact
-from gendesign.steering.value import StateValue
+from gendesign.steering.value import StateValue, Value, Valued
 
 LETTERS = (0.4, 0.3, 0.2, 0.1)
 DIFFERENCE, MAX, SUM = "difference", "max", "sum"
@@ -206,18 +206,38 @@ def test_points_with_exact_steps(make_points_arena: Callable[..., Any], tv: Any,
     assert tv(arena.frequencies(method, 3_000, steps=4), arena.target) <= arena.floor(3_000) + 0.02
 
 
-@pytest.mark.parametrize("proposal", [Base(), PlugIn(), VarianceAware()], ids=lambda p: type(p).__name__)
-def test_points_with_guided_steps(make_points_arena: Callable[..., Any], tv: Any, proposal: Any) -> None:
-    """Weights undo the bias of guidance, of look-ahead at the mean and, on a fine grid, of the grid."""
+class Ahead(Value):
+    """The reward of the predicted mean: what `PosteriorMode` gives, without a detour over thousands of designs."""
+
+    def __call__(
+        self, reward: Any, codec: Any, x: Tensor, t: Tensor, prediction: Any, *, alpha: float, generator: Any
+    ) -> Valued:
+        mean = prediction.mode()
+        return Valued(mean[:, 0] + mean[:, 1], torch.ones(len(x), dtype=torch.bool), len(x))
+
+
+@pytest.mark.parametrize(
+    ("proposal", "aug_dim"),
+    [(Base(), 16.0), (PlugIn(), 16.0), (Base(), math.inf), (PlugIn(), math.inf), (VarianceAware(), math.inf)],
+    ids=lambda given: type(given).__name__ if isinstance(given, Proposal) else f"{given:g}",
+)
+def test_points_with_guided_steps(
+    make_points_arena: Callable[..., Any], tv: Any, proposal: Any, aug_dim: float
+) -> None:
+    """Weights undo the bias of look-ahead at the mean and of guidance, at finite D too, where its rule is wrong.
+
+    What is left is the grid's (.015 at T = 48 and D = inf, .005 at T = 192: benchmarks/arena_points.py) and chance.
+    """
     p = torch.tensor([0.1, 0.5, 0.1, 0.3])
-    arena = make_points_arena(POINTS, lambda y: y[0] + y[1], aug_dim=math.inf, alpha=0.8, p=p)
-    method = SMC(particles=500, alpha=0.8, proposal=proposal, keep="weighted")
+    arena = make_points_arena(POINTS, lambda y: y[0] + y[1], aug_dim=aug_dim, alpha=0.8, p=p)
+    groups, size = 10, 500
+    method = SMC(particles=size, alpha=0.8, proposal=proposal, value=Ahead(), keep="weighted")
     sampler, plan = method(arena.moments, arena.reward), make_plan(arena.moments, steps=48)
-    final = run_sampler(sampler, 3, plan, generator=Generator().manual_seed(0))
+    final = run_sampler(sampler, groups, plan, generator=Generator().manual_seed(0))
     nearest = torch.cdist(final.x, POINTS).argmin(-1)
-    weights = final.log_weight.view(3, -1).softmax(-1).flatten() / 3
+    weights = final.log_weight.view(groups, -1).softmax(-1).flatten() / groups
     law = torch.zeros(4, dtype=torch.float64).index_add_(0, nearest, weights)
-    assert tv(law, arena.target) <= arena.floor(1_500) + 0.03
+    assert tv(law, arena.target) <= arena.floor(groups * size) + 0.02
 
 
 # Behaviour ---------------------------------------------------------------------------------------------------------
