@@ -22,7 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
-from gendesign import chemistry, descriptors
+from gendesign import chemistry, codecs, descriptors, fingerprints, models, molecule_codec
 from gendesign.building import describe
 from gendesign.errors import ConfigError, OutputError
 from gendesign.rewards.base import Reward, Status
@@ -175,8 +175,10 @@ def identity(reward: Reward) -> str:
 @lru_cache(maxsize=1)
 def _code() -> str:
     """Digest of the code that scores, so that a formula that was changed begins a new file."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    files += [Path(module.__file__) for module in (chemistry, descriptors) if module.__file__]
+    folders = (Path(__file__).parent, *map(Path, models.__path__))
+    files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
+    read = (chemistry, codecs, descriptors, fingerprints, molecule_codec)
+    files += [Path(module.__file__) for module in read if module.__file__]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
