@@ -3,8 +3,8 @@
     M <- mu M + G,      W <- (1 - lr wd) W - 0.2 lr sqrt(max(m, n)) O(G + mu M)
 
 where O(M) = U V^T for M = U S V^T takes all directions of a matrix [m, n] equally far, by five Newton-Schulz steps. The
-factor gives its steps the size that AdamW's have, so that both share learning rate and weight decay. On small
-transformers it needs about half the steps.
+factor gives its steps the size that AdamW's have, so that both share learning rate and weight decay. Liu et al. report
+about half the computation of AdamW for the same loss of a language model.
 
 Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024, kellerjordan.github.io/posts/muon); the
 factor: Liu et al., "Muon is scalable for LLM training" (2025, arXiv 2502.16982).
