@@ -226,6 +226,8 @@ def test_points_with_guided_steps(
 ) -> None:
     """Weights undo the bias of look-ahead at the mean and of guidance, at finite D too, where its rule is wrong.
 
+    Variance-aware guidance at D = 16 is not in the list: it stays further off than this bound.
+
     What is left is the grid's (.015 at T = 48 and D = inf, .005 at T = 192: benchmarks/arena_points.py) and chance.
     """
     p = torch.tensor([0.1, 0.5, 0.1, 0.3])
