@@ -1,7 +1,8 @@
 """Lead optimisation: designs that start from given ones, of which some positions are masked again.
 
 Design i starts from lead i mod n, of whose positions k, drawn at random, hold MASK; the rest are kept as in a template.
-What is not masked never changes, so a design differs from its lead in at most k positions, by construction.
+What is not masked never changes, so a design differs from its lead in at most k positions, by construction. Where
+designs may grow, k positions after the lead's end are masked too, so that at most k may be added.
 """
 
 from __future__ import annotations
