@@ -133,9 +133,14 @@ class Reward(Configurable, ABC):
             raise RewardError(
                 f"reward {self.label!r} expects designs that are strings or arrays of numbers ({error})"
             ) from error
-        reasons = [self.unreadable(design) for design in different]
+        reasons: list[str] = []
+        spellings: list[Design] = []
+        for design in different:  # one after the other: what reads a design may remember it for a while
+            reasons.append(self.unreadable(design))
+            if not reasons[-1]:
+                spellings.append(self.canonical(design))
         readable = [i for i, reason in enumerate(reasons) if not reason]
-        spelled, same = distinct([self.canonical(different[i]) for i in readable])
+        spelled, same = distinct(spellings)
         parts = [self._attempt(spelled)] if spelled else []
         parts += [Scores.all(1, Status.INVALID, reason) for reason in reasons if reason]
         rows = np.empty(len(different), dtype=np.int64)  # where each one's score stands among the parts
