@@ -1,8 +1,8 @@
 """Open ends: what a template of molecules says, and whether a molecule holds it.
 
-`*` is an open end: a place for one free part, held by a single bond. `*{6}` gives it six symbols, and `*{20}` alone is
-any molecule of at most twenty. A molecule holds the scaffold if its atoms and bonds are there, stereochemistry and all,
-and nothing but hydrogen is bound to them elsewhere than at the open ends.
+`*` is an open end: a place for one free part, held by a single bond. `*{6}` gives it six tokens, and `*{20}` alone is
+any molecule of at most twenty. A molecule holds the scaffold if its atoms and bonds are there, stereochemistry, charges
+and all, and nothing but hydrogen is bound to them elsewhere than at the open ends.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Scaffold:
     Attributes:
         text: as it was given.
         smiles: with open ends numbered from 1, as isotopes.
-        rooms: symbols stated for each of them; None where none are.
+        rooms: tokens stated for each of them; None where none are.
     """
 
     text: str
@@ -37,7 +37,7 @@ class Scaffold:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is no scaffold, only the number of symbols of a free molecule."""
+        """Whether there is no scaffold, only the number of tokens of a free molecule."""
         return self.smiles == "[1*]"
 
 
@@ -46,7 +46,7 @@ def read_scaffold(template: str) -> Scaffold:
     """Read a template of molecules.
 
     Args:
-        template: a SMILES with open ends, `*` or `*{n}`; `*{n}` alone is any molecule of at most n symbols.
+        template: a SMILES with open ends, `*` or `*{n}`; `*{n}` alone is any molecule of at most n tokens.
 
     Raises:
         DesignError: it is no SMILES, has no open end, or one that is not held by a single bond.
@@ -57,7 +57,7 @@ def read_scaffold(template: str) -> Scaffold:
         room = (match[1] or "")[1:-1]
         if match[1] and not (room.isdecimal() and int(room) > 0):
             raise DesignError(
-                f"expected '*', or '*{{6}}' with a number of symbols, got {match[0]!r} in {shown(template)}"
+                f"expected '*', or '*{{6}}' with a number of tokens, got {match[0]!r} in {shown(template)}"
             )
         rooms.append(int(room) if room else None)
         return f"[{len(rooms)}*]"
@@ -104,6 +104,8 @@ def holds(read: Scaffold, mol: Mol) -> bool:
         inside = [atom.GetIdx() for atom in query.GetAtoms() if atom.GetAtomicNum()]
         for match in found:
             core = {match[i] for i in inside}
+            if any(_charge(query, i) != _charge(whole, match[i]) for i in inside):
+                continue  # to RDKit an atom without a charge is one of any charge
             bound = {
                 frozenset((atom, other.GetIdx()))
                 for atom in core
@@ -113,6 +115,10 @@ def holds(read: Scaffold, mol: Mol) -> bool:
             if bound <= {frozenset((match[a], match[b])) for a, b in asked}:
                 return True
     return False
+
+
+def _charge(mol: Mol, atom: int) -> int:
+    return int(mol.GetAtomWithIdx(atom).GetFormalCharge())
 
 
 @lru_cache(maxsize=64)

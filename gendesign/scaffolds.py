@@ -177,6 +177,8 @@ def _placed(
     """Give each free part its positions, the last one those that are left."""
     last = pieces[-1] if isinstance(pieces[-1], int) else 0
     rooms = {end: room or (1 if end == last else ROOM) for end, room in enumerate(read.rooms, start=1)}
+    if (least := sum(rooms.values())) > length:
+        raise _no_room(read, least, length)
     shown_as = {end: [end] * (SYMBOLS * room) for end, room in rooms.items()}
     # a branch at the end would say how long the molecule is to be: it is not shown
     row = _row(pieces, shown_as, held - {last})
@@ -194,12 +196,16 @@ def _placed(
             places[one] = range(len(tokens), len(tokens) + rooms.get(one, 0))
             tokens += [FREE] * rooms.get(one, 0)
     if len(tokens) > length:
-        raise DesignError(
-            f"no room: the template {shown(read.text)} takes {len(tokens)} tokens of {length}; "
-            "state fewer for its open ends, as in '*{2}'"
-        )
+        raise _no_room(read, len(tokens), length)
     del places[0]
     return Layout((*tokens, *[None] * (length - len(tokens))), places, pieces, held)
+
+
+def _no_room(read: Scaffold, taken: int, length: int) -> DesignError:
+    return DesignError(
+        f"no room: the template {shown(read.text)} takes {taken} tokens of {length} or more; "
+        "state fewer for its open ends, as in '*{2}'"
+    )
 
 
 def _pieces(symbols: Sequence[str]) -> list[_Piece]:

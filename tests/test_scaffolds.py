@@ -140,6 +140,7 @@ def test_a_free_part_may_be_short_or_missing_at_the_end(codec: MoleculeCodec) ->
         ("CC*", "CC=C"),  # a double bond where the template holds a single one
         ("*N1CCN(*)CC1", "CC1CNCCN1"),
         ("C[C@H](*)C(=O)O", "C[C@@H](N)C(=O)O"),  # the other hand
+        ("c1ccccc1N*", "c1ccccc1[NH2+]C"),  # another charge
         ("C/C(*)=C/c1ccccc1", "C/C(Cl)=C\\c1ccccc1"),
         ("c1ccccc1*", ""),
         ("*{20}", ""),
@@ -169,8 +170,8 @@ def test_random_fillings_are_either_kept_or_told(codec: MoleculeCodec) -> None:
     ("template", "said"),
     [
         ("CCO", "mark with '\\*'"),
-        ("C*{0}", "number of symbols"),
-        ("C*{x}", "number of symbols"),
+        ("C*{0}", "number of tokens"),
+        ("C*{x}", "number of tokens"),
         ("C=*", "single bond"),
         ("C1*CC1", "single bond"),
         ("**", "single bond"),
@@ -178,6 +179,8 @@ def test_random_fillings_are_either_kept_or_told(codec: MoleculeCodec) -> None:
         ("c1ccc*", "cannot read"),
         ("*" + "C" * 80, "no room"),
         ("*{90}", "no room"),
+        ("*{999999999999}", "no room"),
+        ("*{999999999999}c1ccccc1", "no room"),
         ("[Se]*", "does not know"),
         (7, "got int"),
     ],
