@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gendesign.chemistry import rdkit
-from gendesign.errors import ConfigError
+from gendesign.chemistry import rdkit, shown, write
+from gendesign.errors import ConfigError, DesignError
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -74,6 +74,9 @@ def read_graph(mol: Mol) -> tuple[list[tuple[str, int]], NDArray[np.int64]]:
 
     Returns:
         Element and charge of each heavy atom, and the symmetric matrix of bond orders Int[n, n].
+
+    Raises:
+        DesignError: a bond of another kind, such as a quadruple one.
     """
     with rdkit() as chem:
         kekulised = chem.Mol(mol)
@@ -81,6 +84,10 @@ def read_graph(mol: Mol) -> tuple[list[tuple[str, int]], NDArray[np.int64]]:
         atoms = [(atom.GetSymbol(), atom.GetFormalCharge()) for atom in kekulised.GetAtoms()]
         orders = np.zeros((len(atoms), len(atoms)), dtype=np.int64)
         for bond in kekulised.GetBonds():
+            if str(bond.GetBondType()) not in ("SINGLE", "DOUBLE", "TRIPLE"):
+                raise DesignError(
+                    f"a bond of the molecule is neither single, double nor triple: {shown(write(mol))}"
+                )
             i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
             orders[i, j] = orders[j, i] = int(bond.GetBondTypeAsDouble())
     return atoms, orders

@@ -79,6 +79,8 @@ def test_a_graph_without_atoms_is_no_design() -> None:
         ("C[N+2]", "got N\\+2"),
         ("[CH2]C", "more than its graph"),
         ("[13CH4]", "more than its graph"),
+        ("C$C", "neither single, double nor triple"),
+        ("C~C", "neither single, double nor triple"),
         ("CC.CC", "2 fragments"),
         ("", "empty"),
         (3, "expected a SMILES"),
