@@ -94,10 +94,12 @@ class Regressor(Configurable, LightningModule):
         self.log_error = _logarithm("error", error)
         self.presumed_error = finite("presumed_error", presumed_error, above=0.0)
         for name, kind in zip(
-            _DATA, (torch.int16, torch.int16, torch.uint8, torch.float32, torch.bool), strict=True
+            _DATA, (torch.int32, torch.int32, torch.uint8, torch.float32, torch.bool), strict=True
         ):
             self.register_buffer(name, torch.zeros(0, dtype=kind))
-        self.row: Integer[Tensor, " E"]  # the counts that are not zero: molecule, place in the fingerprint, count
+        self.row: Integer[
+            Tensor, " E"
+        ]  # the counts that are not zero: molecule, place in the fingerprint, count
         self.place: Integer[Tensor, " E"]
         self.count: Integer[Tensor, " E"]
         self.target: Float[Tensor, " n"]
@@ -127,7 +129,7 @@ class Regressor(Configurable, LightningModule):
     ) -> None:
         """Take the training data; at least one target is measured."""
         row, place = x.nonzero(as_tuple=True)
-        self.row, self.place, self.count = row.short(), place.short(), x[row, place].byte()
+        self.row, self.place, self.count = row.int(), place.int(), x[row, place].byte()
         self.target, self.presumed = target.float(), presumed.bool()
         self._solved = None
 

@@ -107,6 +107,13 @@ def test_counts_survive_saving_whatever_their_number(tmp_path: Path) -> None:
     torch.testing.assert_close(again(FINGERPRINT(["CCCC"])).mean, made(FINGERPRINT(["CCCC"])).mean.detach())
 
 
+def test_places_of_large_fingerprints_are_kept() -> None:
+    large = Regressor(CountFingerprint(size=100_000))
+    counts = large.fingerprint(MOLECULES)
+    large.remember(counts, TARGETS, PRESUMED)
+    assert torch.equal(large._counts(), counts)
+
+
 def test_damaged_foreign_and_empty_ones_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no regressor 'nowhere'"):
         load_regressor("nowhere")
