@@ -186,7 +186,7 @@ class Breeder:
     def _mutated(self, child: Row, u: Iterator[float]) -> Row:
         """One token more, one less, or another one, each a third of the time."""
         place, kind = int(next(u) * (len(child) + 1)), int(next(u) * 3)
-        new = [_drawn(self.pool, next(u))] if kind > 0 else []
+        new = [_drawn(self.pool, next(u))] if kind > 0 and self.pool else []
         return child[:place] + new + child[place + (kind != 1) :]
 
 

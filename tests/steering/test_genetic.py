@@ -123,6 +123,12 @@ def test_children_are_of_their_parents() -> None:
     assert {tuple(child) for child in mutated} == {(0, 0), (0, 2), (2, 0)}
 
 
+def test_nothing_comes_of_nothing() -> None:
+    empty = [[4] * 3] * 2
+    children = Breeder(empty, pad=4)(empty, 30, mutation=1.0, generator=torch.Generator().manual_seed(0))
+    assert children == [[4] * 3] * 30
+
+
 def test_it_is_refused_where_it_cannot_work(reward: Reward, make_points_arena: Any) -> None:
     arena = make_points_arena(torch.zeros(2, 2), lambda y: 0.0, aug_dim=1.0, alpha=1.0)
     with pytest.raises(UnsupportedError, match="BestOfN"):
