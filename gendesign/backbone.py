@@ -74,10 +74,8 @@ class Backbone(Configurable, LightningModule):
         conditioning: Conditioning | None = None,
     ) -> None:
         super().__init__()
-        tokens = {
-            type(part).__name__: getattr(part, "vocab_size", None) for part in (codec, process, denoiser)
-        }
-        tokens = {name: size for name, size in tokens.items() if size is not None}
+        parts = (codec, process, denoiser)
+        tokens = {type(part).__name__: part.vocab_size for part in parts if hasattr(part, "vocab_size")}
         if len(set(tokens.values())) > 1:
             listing = ", ".join(f"{name} has {size}" for name, size in tokens.items())
             raise ConfigError(f"codec, process and denoiser need the same number of tokens: {listing}")
@@ -88,13 +86,10 @@ class Backbone(Configurable, LightningModule):
         self.codec = codec
         self.process = process
         self.denoiser = denoiser
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.warmup_steps = warmup_steps
+        self.lr, self.weight_decay, self.warmup_steps = lr, weight_decay, warmup_steps
         self.val_times = whole("val_times", val_times)
         self.test_times = whole("test_times", test_times)
-        self.seed = seed
-        self.muon = muon
+        self.seed, self.muon = seed, muon
         self.folder: Path | None = None
         self.provenance: dict[str, Any] = {}
         self._sums: Tensor | None = None

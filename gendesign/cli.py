@@ -69,7 +69,10 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     words_help = "name or file of a configuration, then key=value: backbone=, reward=, heldout=, steering=, "
-    words_help += "their arguments (steering.candidates=20), num_designs, steps, seed, template, start, remask, out, device"
+    words_help += (
+        "their arguments (steering.candidates=20), num_designs, steps, seed, template, start, remask, "
+    )
+    words_help += "out, device"
     design = verb("design", "sample steered designs", parent=composed)
     design.add_argument("words", nargs="*", metavar="[CONFIG] key=value", help=words_help)
     design.add_argument("--resume", action="store_true", help="continue the run in `out`")
