@@ -12,7 +12,7 @@ from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.models.attention_predictor import AttentionPredictor
 from gendesign.models.predictor import ConvPredictor
 from gendesign.molecule_codec import MoleculeCodec
-from gendesign.rewards import PredictedReward, Predictor, Status
+from gendesign.rewards import PredictedReward, Predictor, Status, load_predictor, load_reward
 
 pytest.importorskip("rdkit")
 pytest.importorskip("selfies")
@@ -87,3 +87,14 @@ def test_padding_before_a_constant_end_is_refused(tmp_path: Path) -> None:
     np.testing.assert_allclose(free.relaxed(padded).detach().numpy(), free(["ACG"]).values, atol=1e-5)
     with pytest.raises(UnsupportedError, match="5 tokens"):
         PredictedReward(str(tmp_path / "dnaGT")).relaxed(padded)
+
+
+def test_the_shipped_predictor_tells_drugs_from_others() -> None:
+    drug, greasy = "CC(=O)Nc1ccc(OCC(O)CNC(C)C)cc1", "CCCCCCCCCCCCCCCC"
+    qed, logp = (load_reward(f"molecule-properties{head}")([drug, greasy]) for head in ("", "-logp"))
+    assert qed.ok.all() and logp.ok.all() and qed.std is None
+    assert qed.values[0] > qed.values[1] + 0.1 and logp.values[1] > logp.values[0] + 1.5
+    assert load_reward("molecule-properties").alphabet == " ".join(
+        load_predictor("molecule-properties").codec.vocabulary
+    )
+    assert load_reward("molecule-properties-heldout")([drug]).values == load_reward("qed")([drug]).values

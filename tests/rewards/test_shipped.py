@@ -46,7 +46,7 @@ def test_every_shipped_reward_scores_designs_of_its_kind_and_no_others(name: str
     assert not reward(["AC?N" * 20]).ok.any()
 
 
-@pytest.mark.parametrize("name", [*PREDICTORS, *REGRESSORS, *CLASSIFIERS])
+@pytest.mark.parametrize("name", [*PREDICTORS, *REGRESSORS, "molecule-properties", *CLASSIFIERS])
 def test_what_was_trained_is_small_and_has_a_card(name: str) -> None:
     folder = PRETRAINED / name
     assert sum(file.stat().st_size for file in folder.iterdir()) < 4e6
