@@ -40,7 +40,9 @@ def tiny(aug_dim: float = math.inf) -> Backbone:
 
 @pytest.mark.parametrize("aug_dim", [math.inf, 32.0])
 @pytest.mark.parametrize(
-    "method", [gd.SVDD(candidates=4, alpha=0.1), gd.BestOfN(4), gd.SMC(alpha=0.5), gd.Unsteered()], ids=repr
+    "method",
+    [gd.SVDD(candidates=4, alpha=0.1), gd.BestOfN(4), gd.SMC(alpha=0.5), gd.Unsteered()],
+    ids=lambda method: type(method).__name__,
 )
 def test_methods_without_gradients_design_molecules(method: Steering, aug_dim: float) -> None:
     run = gd.design(tiny(aug_dim), Carbons(), method, num_designs=6, steps=6, base_designs=0)

@@ -246,3 +246,23 @@ def test_every_source_is_at_a_full_commit() -> None:
         assert all(
             len(source.commit) == 40 and source.url().startswith("https://") for source in table.sources
         )
+
+
+def test_the_four_sites_of_gb1_from_a_zip(tmp_path: Path) -> None:
+    source = pd.DataFrame(
+        {
+            "Variants": ["VDGV", "ADGV", "A*GV"],
+            "HD": [0, 1, 2],
+            "Count input": [92735, 34, 5],
+            "Count selected": [338346, 43, 0],
+            "Fitness": [1.0, 0.06190966, 0.0],
+            "sequence": ["", "", ""],
+        }
+    )
+    path = tmp_path / "four_mutations_full_data.csv.zip"
+    source.to_csv(path, compression={"method": "zip", "archive_name": "full.csv"})
+    text = TABLES["gb1_wu2016_four_site"].rebuild([path])
+    assert text == (
+        "variant_39_40_41_54,n_mutations,count_input,count_selected,fitness\n"
+        "VDGV,0,92735,338346,1.0\nADGV,1,34,43,0.06190966\n"
+    )
