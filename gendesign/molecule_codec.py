@@ -1,6 +1,7 @@
 """Molecules to tokens and back: canonical SMILES outside, SELFIES symbols, or groups of them, inside.
 
-Every string of SELFIES symbols is a molecule: a symbol that asks for more bonds than its atom has left gets as many as
+Branches stand in brackets and rings say their size (`gendesign.sized_rings`), so that a backbone need not count. Every
+row of symbols is a molecule: a symbol that asks for more bonds than its atom has left gets as many as
 there are, and what follows a saturated end is not read. So a backbone that writes symbols cannot write an invalid
 molecule, which also means that validity says nothing of how well it learned.
 
@@ -13,22 +14,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from copy import copy
 from functools import lru_cache
-from threading import RLock
 from typing import TYPE_CHECKING, Any
 
+from gendesign import sized_rings
 from gendesign.chemistry import canonical, parse, saturated, shown, write
 from gendesign.codecs import FREE, TokenCodec
-from gendesign.errors import ConfigError, DesignError, MissingExtraError
+from gendesign.errors import ConfigError, DesignError
 from gendesign.symbol_groups import grouped, learn_groups
 
 if TYPE_CHECKING:
     from gendesign.scaffolds import Layout
 
-_lock = RLock()
 _SYMBOL = re.compile(r"\[[^\[\]]*\]")
 
 
@@ -55,15 +54,15 @@ class MoleculeCodec(TokenCodec):
     def __init__(self, vocabulary: Sequence[str], length: int) -> None:
         super().__init__(vocabulary, length, variable=True)
         if not self.vocabulary or len(self._index) != len(self.vocabulary):
-            raise ConfigError("vocabulary must hold distinct SELFIES symbols, such as [C], [=O] and [Ring1]")
+            raise ConfigError("vocabulary must hold distinct SELFIES symbols, such as [C], [=O] and [Ring:6]")
         groups = {token: tuple(_SYMBOL.findall(token)) for token in self.vocabulary}
         self.symbols = frozenset(token for token, group in groups.items() if len(group) == 1)
         for token, group in groups.items():
             if "".join(group) != token or not (
-                _is_symbol(token) if len(group) == 1 else self.symbols.issuperset(group)
+                sized_rings.is_symbol(token) if len(group) == 1 else self.symbols.issuperset(group)
             ):
                 raise ConfigError(
-                    "vocabulary must hold SELFIES symbols, such as [C] or [Ring1], and groups of these; "
+                    "vocabulary must hold SELFIES symbols, such as [C], [(], [)] or [Ring:6], and groups of these; "
                     f"got {token!r}"
                 )
         self._groups = frozenset(group for group in groups.values() if len(group) > 1)
@@ -136,13 +135,10 @@ class MoleculeCodec(TokenCodec):
         """The canonical SMILES of the symbols; PAD is skipped, and with a MASK among them it is empty."""
         if FREE in tokens:
             return ""
-        if self._layout is None:
-            return _smiles("".join([token for token in tokens if token is not None]))
-        parts = {
-            end: [symbol for i in places for symbol in _SYMBOL.findall(tokens[i] or "")]
-            for end, places in self._layout.places.items()
-        }
-        return _smiles("".join(self._layout.symbols(parts)))
+        if self._layout is not None:
+            return _smiles(sized_rings.to_selfies(self._layout.filled(tokens)))
+        symbols = _SYMBOL.findall("".join([token for token in tokens if token is not None]))
+        return _smiles(sized_rings.to_selfies(symbols))
 
     def split_template(self, template: Any) -> list[str | None]:
         """Read a SMILES with open ends `*` or `*{n}`, where free parts of n tokens go; see `gendesign.scaffolds`."""
@@ -178,35 +174,6 @@ class MoleculeCodec(TokenCodec):
             return text
 
 
-@contextmanager
-def selfies() -> Iterator[Any]:
-    """The package, under its default valence rules whatever the program that uses it has set."""
-    try:
-        import selfies as library
-    except ImportError as error:
-        raise MissingExtraError("selfies", "molecules") from error
-    with _lock:
-        found, usual = library.get_semantic_constraints(), library.get_preset_constraints("default")
-        if found == usual:
-            yield library
-            return
-        library.set_semantic_constraints(usual)
-        try:
-            yield library
-        finally:
-            library.set_semantic_constraints(found)
-
-
-def _is_symbol(symbol: str) -> bool:
-    with selfies() as library:
-        try:
-            ok = list(library.split_selfies(symbol)) == [symbol] and symbol not in (".", "[nop]")
-            library.decoder("[C]" + symbol + "[C]")
-        except (ValueError, library.DecoderError):
-            return False
-    return ok
-
-
 def _mirrored(symbol: str) -> set[str]:
     """A symbol, and those with the other direction of its bond (/) or turn of its neighbours (@ and @@)."""
     turns = {symbol}
@@ -218,33 +185,26 @@ def _mirrored(symbol: str) -> set[str]:
 
 @lru_cache(maxsize=65_536)
 def _symbols(name: str) -> tuple[str, ...]:
-    """The SELFIES symbols of a canonical SMILES, from which it can be read back."""
-    with selfies() as library:
-        try:
-            text = library.encoder(name)
-        except library.EncoderError as error:
-            raise DesignError(
-                f"SELFIES cannot express the bonds or atoms of the molecule: {shown(name)}"
-            ) from error
-        symbols = tuple(library.split_selfies(text))
-    back = _smiles(text)
+    """The symbols of a canonical SMILES, from which it can be read back."""
+    symbols = tuple(sized_rings.write(name))
+    back = _smiles(sized_rings.to_selfies(symbols))
     if back != name:
         raise DesignError(f"SELFIES change the molecule {shown(name)} to {shown(back)}")
     return symbols
 
 
 @lru_cache(maxsize=65_536)
-def _smiles(symbols: str) -> str:
-    """The canonical SMILES of SELFIES symbols; empty where there is no molecule.
+def _smiles(text: str) -> str:
+    """The canonical SMILES of SELFIES; empty where there is no molecule.
 
     A symbol that states its hydrogens ([C@@H1], [NH1]) can be left with a bond too few: hydrogens fill it.
     """
-    with selfies() as library:
+    with sized_rings.selfies() as library:
         try:
-            text = library.decoder(symbols)
+            smiles = library.decoder(text)
         except library.DecoderError:
             return ""
     try:
-        return canonical(write(saturated(parse(text))))
+        return canonical(write(saturated(parse(smiles))))
     except DesignError:
         return ""

@@ -1,7 +1,7 @@
 """Groups of symbols that often follow each other, so that a molecule takes fewer tokens.
 
 As in byte-pair encoding, the most frequent pair of neighbours becomes a token, again and again: a benzene ring, an
-amide or a branch with its length becomes one token, which a backbone then cannot misspell. A row of symbols is read
+amide or a methyl group in brackets becomes one token, which a backbone then cannot misspell. A row of symbols is read
 from the left, each time the longest group that fits.
 
 Gage, "A new algorithm for data compression" (1994); Sennrich, Haddow, Birch, "Neural machine translation of rare words

@@ -108,7 +108,8 @@ def test_learned_vocabulary() -> None:
 
 
 @pytest.mark.parametrize(
-    "vocabulary", [[], ["[C]", "[C]"], ["C"], ["[C]", "[Foo]"], ["[C][C]"], ["[nop]"], ["."]]
+    "vocabulary",
+    [[], ["[C]", "[C]"], ["C"], ["[C]", "[Foo]"], ["[C]", "[Ring1]"], ["[C][C]"], ["[nop]"], ["."]],
 )
 def test_bad_vocabularies(vocabulary: list[str]) -> None:
     with pytest.raises(ConfigError, match="SELFIES symbols"):

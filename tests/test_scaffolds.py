@@ -32,15 +32,13 @@ MOLECULES = [
     "O=C1C=CNC=C1", "c1nc2ncnc-2n[nH]1", "CC(C)CCCCCCCCCCCCCCCCCCCCCC(=O)N1CCN(CC1)c1ccccc1", "C=C1CCC(=N)CC1",
 ]  # fmt: skip
 
-SYMBOLS = (
-    "[C] [Ring1] [Ring2] [Branch1] [=Branch1] [#Branch1] [Branch2] [=Branch2] [#Branch2] [O] [N] [=N] [=C] [#C] [S] [P]"
-).split()
+SYMBOLS = "[C] [Ring:5] [Ring:6] [(] [=(] [)] [O] [N] [=N] [=C] [#C] [S] [P]".split()
 
 
 @pytest.fixture(scope="module")
 def codec() -> MoleculeCodec:
     learned = MoleculeCodec.learn(MOLECULES)
-    more = [*SYMBOLS, "[F]", "[=O]", "[=Ring1]", "[C@H1]", "[C@@H1]", "[/C]", "[NH1]"]
+    more = [*SYMBOLS, "[F]", "[=O]", "[=Ring:6]", "[C@H1]", "[C@@H1]", "[/C]", "[NH1]"]
     return MoleculeCodec(list(dict.fromkeys([*learned.vocabulary, *more])), 72)
 
 
@@ -95,8 +93,8 @@ def test_stated_rooms_are_kept_and_the_last_free_part_takes_the_rest(codec: Mole
 
 
 def test_free_parts_may_be_shorter_than_their_room_and_tokens_hold_several_symbols() -> None:
-    ring = "[C][=C][C][=C][C][=C][Ring1][=Branch1]"
-    codec = MoleculeCodec([*dict.fromkeys([*SYMBOLS, "[=O]", "[F]", "[=Ring1]"]), ring, "[C][=Branch1]"], 24)
+    ring = "[C][=C][C][=C][C][=C][Ring:6]"
+    codec = MoleculeCodec([*SYMBOLS, "[=O]", "[F]", "[=Ring:6]", ring, "[C][=(]"], 24)
     template = "*{3}c1cc(*{3})cc(*{3})c1"
     under = codec.under(template)
     places = lay_out(template, symbols=codec.symbols, length=24, grouped=codec.grouped).places
@@ -105,7 +103,11 @@ def test_free_parts_may_be_shorter_than_their_room_and_tokens_hold_several_symbo
     for parts in (
         [["[O]", None, None], [None, "[N]", None], [ring, ring, "[O]"]],
         [[None] * 3, [None] * 3, ["[C]", "[C]", "[O]"]],
-        [["[Branch1]", None, None], ["[C]", "[Branch2]", "[Ring1]"], ["[C]", "[C]", "[Ring1]"]],  # cut short
+        [
+            ["[(]", None, None],
+            ["[C]", "[)]", "[Ring:6]"],
+            ["[C]", "[C]", "[Ring:5]"],
+        ],  # brackets and rings alone
     ):
         tokens = list(row)
         for end, part in zip(ends, parts, strict=True):
@@ -150,20 +152,13 @@ def test_a_lost_scaffold_is_seen(template: str, smiles: str) -> None:
     assert departs(template, smiles)
 
 
-def test_random_fillings_are_either_kept_or_told(codec: MoleculeCodec) -> None:
-    """`departs` agrees with RDKit's plain substructure search where that says no."""
+def test_random_fillings_keep_the_scaffold(codec: MoleculeCodec) -> None:
     choose = random.Random(0)
-    row, under = codec.split_template("*{4}c1ccc(*)cc1"), codec.under("*{4}c1ccc(*)cc1")
-    core = Chem.MolFromSmiles("c1ccccc1")
-    kept = 0
-    for _ in range(120):
-        tokens = [choose.choice(codec.vocabulary) if token == FREE else token for token in row]
-        smiles = under.join(tokens)
-        fine = not departs("*{4}c1ccc(*)cc1", smiles)
-        kept += fine
-        if fine:
-            assert Chem.MolFromSmiles(smiles).HasSubstructMatch(core)
-    assert 12 < kept < 120, "random symbols close rings into the scaffold often, but not always"
+    for template in ("*{4}c1ccc(*)cc1", "O=C(N*)c1ccc(*)cc1", "C[C@@H]1CN(*{3})C[C@H]1N(C)*"):
+        row, under = codec.split_template(template), codec.under(template)
+        for _ in range(60):
+            tokens = [choose.choice(codec.vocabulary) if token == FREE else token for token in row]
+            assert departs(template, under.join(tokens)) == "", under.join(tokens)
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,8 @@ from gendesign.command.compose import (
 )
 from gendesign.command.terminal import RunProgress
 from gendesign.data import tables
-from gendesign.designs import Design
-from gendesign.errors import ConfigError, DataError, RewardError
-from gendesign.files.designs import names_file, read_designs
+from gendesign.errors import ConfigError, RewardError
+from gendesign.files.designs import named_designs
 from gendesign.loading import list_backbones, load_backbone
 from gendesign.report import write_report
 from gendesign.rewards.base import Reward
@@ -98,7 +97,7 @@ def _job(arguments: argparse.Namespace) -> _Job:
     heldout = named_reward(config.get("heldout"), device, arguments.trust)
     steering = _steering(config["steering"], arguments.trust)
     settings |= {key: build(settings[key], trust=arguments.trust) for key in OBJECTS}
-    settings["start"] = read_start(settings["start"])
+    settings["start"] = named_designs(settings["start"]) if settings["start"] else None
     parts = [
         Path(config["backbone"]["path"]).name,
         reward.label if reward else "",
@@ -109,23 +108,6 @@ def _job(arguments: argparse.Namespace) -> _Job:
     )
     out = Path(config.get("out") or Path("outputs") / default).expanduser()
     return _Job(resolved, backbone, reward, heldout, steering, settings, out)
-
-
-def read_start(word: str | None) -> list[Design] | None:
-    """The designs to start from: those of a file, or the word itself, where it names none.
-
-    Raises:
-        DataError: the file cannot be read, or holds a row that is no design.
-    """
-    if word is None:
-        return None
-    if not names_file(word):
-        return [word]
-    path = Path(word).expanduser()
-    read = read_designs(path, columns=[])
-    if read.problems:
-        raise DataError(f"{path}, {read.problems[0]}; every design to start from must be readable")
-    return list(read.designs)
 
 
 def _backbone(config: dict[str, Any], device: str, trust: Sequence[str]) -> Backbone:

@@ -120,6 +120,21 @@ def names_file(word: str) -> bool:
         return False
 
 
+def named_designs(word: str) -> list[Design]:
+    """The designs that a word names: those of a file, or the word itself, where it names none.
+
+    Raises:
+        DataError: the file cannot be read, or holds a row that is no design.
+    """
+    if not names_file(word):
+        return [word]
+    path = Path(word).expanduser()
+    read = read_designs(path, columns=[])
+    if read.problems:
+        raise DataError(f"{path}, {read.problems[0]}; every row must be a design")
+    return list(read.designs)
+
+
 def read_designs(path: Path, *, columns: Sequence[str] = ()) -> Read:
     """Read designs of any form.
 

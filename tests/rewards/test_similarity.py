@@ -1,5 +1,7 @@
 """Similarity to a reference molecule."""
 
+from pathlib import Path
+
 import jaxtyping
 import numpy as np
 import pytest
@@ -18,6 +20,16 @@ def test_the_reference_is_most_alike_in_any_spelling(fingerprint: str) -> None:
     )
     assert scores.values[0] == scores.values[1] == 1
     assert 1 > scores.values[2] > scores.values[3] >= 0
+
+
+def test_of_several_references_the_nearest_counts(tmp_path: Path) -> None:
+    (tmp_path / "leads.smi").write_text(f"{HEXANE}\n{ASPIRIN}\n")
+    several, designs = Similarity(str(tmp_path / "leads.smi")), [ASPIRIN, SALICYLIC, "CCCCCCC"]
+    alone = np.stack([Similarity(one)(designs).values for one in (HEXANE, ASPIRIN)])
+    np.testing.assert_array_equal(several(designs).values, alone.max(0))
+    (tmp_path / "leads.smi").write_text(f"{HEXANE}\nnot one\n")
+    with pytest.raises(ConfigError, match="cannot read the SMILES"):
+        Similarity(str(tmp_path / "leads.smi"))
 
 
 def test_it_is_symmetric() -> None:
