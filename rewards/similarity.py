@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gendesign import chemistry
 from gendesign.errors import ConfigError, DesignError
+from gendesign.files.designs import named_designs
 from gendesign.rewards.molecules import MoleculeReward
 
 if TYPE_CHECKING:
@@ -32,15 +33,16 @@ FINGERPRINTS = get_args(Fingerprint)
 
 
 class Similarity(MoleculeReward):
-    """Tanimoto similarity to a reference molecule, 0 to 1.
+    """Tanimoto similarity to a reference molecule, 0 to 1; of several, to the nearest.
 
     Args:
-        reference: SMILES of the molecule that designs are to be like.
+        reference: SMILES of the molecule that designs are to be like, or a file of several.
         fingerprint: ECFP4, ECFP6, FCFP4, FCFP6, AP or PHCO.
         counts: compare how often each feature occurs, as GuacaMol does; False = whether it occurs.
 
     Raises:
-        ConfigError: the reference is no molecule, or there is no such fingerprint.
+        ConfigError: a reference is no molecule, or there is no such fingerprint.
+        DataError: the file cannot be read.
     """
 
     unit = "Tanimoto"
@@ -50,18 +52,19 @@ class Similarity(MoleculeReward):
         if fingerprint not in FINGERPRINTS:
             raise ConfigError(f"fingerprint must be one of {', '.join(FINGERPRINTS)}, got {fingerprint!r}")
         try:
-            self.reference = chemistry.canonical(reference)
+            self.references = tuple(dict.fromkeys(chemistry.canonical(one) for one in named_designs(reference)))
         except DesignError as error:
             raise ConfigError(f"reference: {error}") from error
         self.fingerprint, self.counts = fingerprint, counts
         self.name = f"{fingerprint} similarity"
-        self._wanted = self._features(chemistry.molecule(self.reference))
+        self._wanted = [self._features(chemistry.molecule(one)) for one in self.references]
 
     def value(self, mol: Mol) -> float:
         with chemistry.rdkit():
             from rdkit.DataStructs import TanimotoSimilarity
 
-            return float(TanimotoSimilarity(self._features(mol), self._wanted))
+            found = self._features(mol)
+            return max(float(TanimotoSimilarity(found, wanted)) for wanted in self._wanted)
 
     def _features(self, mol: Mol) -> Any:
         if self.fingerprint == "PHCO":
