@@ -63,7 +63,7 @@ layers: $(VENV)/.dev
 
 # one thread each: two processes on two cores that each want both wait for each other
 pytest: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m 'not slow' -n 2 --dist worksteal
 
 science: $(VENV)/.dev
 	$(PY) -m pytest -m slow

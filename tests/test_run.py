@@ -232,6 +232,7 @@ design(helpers.small_backbone(), FunctionReward(slow, name="slow"), SVDD(candida
 """
 
 
+@pytest.mark.whole
 def test_killed_run_resumes_to_the_same_designs(tmp_path: Path) -> None:
     out = tmp_path / "out"
     code = KILLED.format(tests=str(Path(__file__).parent), file=__file__, out=str(out))

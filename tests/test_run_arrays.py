@@ -143,6 +143,7 @@ helpers.run("grey", helpers.FunctionReward(slow, name="slow"), num_designs=380, 
 """
 
 
+@pytest.mark.whole
 def test_killed_run_resumes_to_the_same_arrays(tmp_path: Path) -> None:
     out = tmp_path / "out"
     code = KILLED.format(file=__file__, out=str(out))

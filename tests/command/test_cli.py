@@ -366,6 +366,7 @@ def test_data_from_a_mirror(
     assert out.strip() in run(capsys, "data", "list")[1]
 
 
+@pytest.mark.whole
 def test_progress_on_a_terminal(work: Path, backbone: Path) -> None:
     pty = pytest.importorskip("pty")
     leader, follower = pty.openpty()
@@ -438,6 +439,7 @@ def start(work: Path, backbone: Path) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_a_stopped_run_resumes_to_the_same_designs(
     work: Path, backbone: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals, code: int

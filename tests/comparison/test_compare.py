@@ -66,6 +66,7 @@ def test_rows_files_and_budgets(make: Make, here: Path) -> None:
     assert Comparison(**yaml.safe_load((here / "comparison.yaml").read_text())).config["seeds"] == [0, 1]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "seeds", [1, pytest.param(3, marks=pytest.mark.slow)]
 )  # each death costs an import of torch
@@ -140,6 +141,7 @@ def test_finished_cells_are_kept_failed_ones_tried_again_and_new_methods_added(
         compare(make(seeds=1), here, resume=True)
 
 
+@pytest.mark.whole
 def test_a_killed_comparison_continues(make: Make, here: Path, folder: str, tmp_path: Path) -> None:
     """kill -9 after a few cells: what was finished stays as it is, and the whole equals a run that was left alone."""
     whole = make(seeds=12, methods={"svdd": make().methods["svdd"]})

@@ -95,6 +95,7 @@ def run(folder: Path, record: Record, **trainer: Any) -> FineTuning:
     return module
 
 
+@pytest.mark.whole
 def test_a_killed_run_continues_to_the_same_losses(tmp_path: Path) -> None:
     code = f"from test_finetuning import *; run(Path({str(tmp_path / 'broken')!r}), Record(5))"
     died = subprocess.run(

@@ -127,6 +127,7 @@ def test_a_run_that_died_reaches_the_same_losses(
     assert_same(*exported)
 
 
+@pytest.mark.whole
 def test_a_killed_process_leaves_a_checkpoint_to_resume_from(tmp_path: Path) -> None:
     (tmp_path / "straight").mkdir(), (tmp_path / "broken").mkdir()
     code = f"from test_resume import *; run(Path({str(tmp_path / 'broken')!r}), Record(5, kill=True))"
@@ -167,6 +168,7 @@ def two_processes(rank: int, folder: Path, port: int) -> None:
     assert_same(whole, resumed)
 
 
+@pytest.mark.whole
 def test_two_processes_train_one_model_and_resume(tmp_path: Path) -> None:
     (tmp_path / "straight").mkdir(), (tmp_path / "broken").mkdir()
     with socket.socket() as free:
