@@ -24,10 +24,8 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from gendesign import oddities
 from gendesign.backbone import Backbone
 from gendesign.building import build
-from gendesign.chemistry import parse
 from gendesign.codecs import Codec
 from gendesign.data.sequences import SequenceDataModule
 from gendesign.diffusion.masked import MaskedDiffusion
@@ -36,7 +34,9 @@ from gendesign.errors import DesignError
 from gendesign.loading import load_backbone
 from gendesign.metrics.molecule_reference import PROPERTIES, hash_molecules, properties, ring_sizes
 from gendesign.metrics.similarity import molecule_distance
-from gendesign.molecule_codec import MoleculeCodec
+from gendesign.molecules import oddities
+from gendesign.molecules.chemistry import parse
+from gendesign.molecules.codec import MoleculeCodec
 
 
 def sampled(

@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from scipy.stats import wasserstein_distance  # type: ignore[import-untyped]
 
-from gendesign import descriptors
 from gendesign.backbone import Backbone
-from gendesign.chemistry import parse
 from gendesign.data.graphs import MolecularGraphDataModule
 from gendesign.diffusion.solvers import Churn, Heun, Solver
-from gendesign.graph_codec import MolecularGraphCodec
 from gendesign.loading import load_backbone
+from gendesign.molecules import descriptors
+from gendesign.molecules.chemistry import parse
+from gendesign.molecules.graph_codec import MolecularGraphCodec
 
 PROPERTIES: dict[str, Callable[[Any], float]] = {
     "QED": descriptors.qed,

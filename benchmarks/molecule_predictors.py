@@ -20,7 +20,7 @@ import yaml
 
 from gendesign.building import build
 from gendesign.data.molecules import MoleculeDataModule
-from gendesign.fingerprints import CountFingerprint
+from gendesign.molecules.fingerprints import CountFingerprint
 from gendesign.rewards import PredictedActivity
 
 DRAWS = 1000

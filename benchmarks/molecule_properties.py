@@ -18,10 +18,10 @@ import torch
 import yaml
 from torch.nn.functional import one_hot
 
-from gendesign import chemistry, descriptors
 from gendesign.data import tables
 from gendesign.files.sequences import read_rows
 from gendesign.loading import load_backbone
+from gendesign.molecules import chemistry, descriptors
 from gendesign.rewards import PredictedReward, Predictor, load_predictor
 from gendesign.steering.guidance import Guidance
 from gendesign.steering.particles import make_plan

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gendesign.chemistry import canonical
 from gendesign.data import tables
 from gendesign.errors import DesignError
 from gendesign.files.sequences import read_rows
-from gendesign.molecule_codec import MoleculeCodec
+from gendesign.molecules.chemistry import canonical
+from gendesign.molecules.codec import MoleculeCodec
 
 
 def main() -> None:

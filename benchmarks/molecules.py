@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 import gendesign as gd
-from gendesign.chemistry import molecule
-from gendesign.descriptors import logp, qed, synthetic_accessibility
 from gendesign.determinism import generator
 from gendesign.metrics.similarity import molecule_distance
+from gendesign.molecules.chemistry import molecule
+from gendesign.molecules.descriptors import logp, qed, synthetic_accessibility
 from gendesign.provenance import fingerprint
 from gendesign.steering.particles import make_plan
 from gendesign.steering.sampler import run_sampler

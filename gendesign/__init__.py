@@ -115,7 +115,7 @@ if TYPE_CHECKING:
     from gendesign.errors import GendesignError
     from gendesign.files.structures import read_structure
     from gendesign.loading import list_backbones, load_backbone
-    from gendesign.molecule_codec import MoleculeCodec
+    from gendesign.molecules.codec import MoleculeCodec
     from gendesign.report import write_report
     from gendesign.rewards import list_rewards, load_reward
     from gendesign.rewards.base import FunctionReward, Reward, Scores, Status

@@ -3,7 +3,7 @@
 A codec knows a vocabulary and a length, and nothing of noise, networks or rewards. Token ids are 0..K-1 for the
 K tokens of the vocabulary; id K is MASK, which is not a token of any design. Designs of variable length are
 padded at the end with PAD, an ordinary token that the backbone learns to generate. Codecs of vectors and images are in
-`gendesign.array_codecs`, of molecules in `gendesign.molecule_codec`.
+`gendesign.array_codecs`, of molecules in `gendesign.molecules.codec`.
 """
 
 from __future__ import annotations

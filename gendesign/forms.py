@@ -22,10 +22,10 @@ from gendesign.codecs import Codec, SequenceCodec
 from gendesign.designs import Array, Design
 from gendesign.files.designs import encode_npz, encode_picture
 from gendesign.files.molecules import encode_sdf, encode_smi
-from gendesign.graph_codec import MolecularGraphCodec
 from gendesign.metrics.distances import Floats, pairwise_distance
 from gendesign.metrics.similarity import molecule_distance
-from gendesign.molecule_codec import MoleculeCodec
+from gendesign.molecules.codec import MoleculeCodec
+from gendesign.molecules.graph_codec import MolecularGraphCodec
 
 Files = Mapping[str, "bytes | Files"]
 """Contents of files by their names; a mapping is a folder."""

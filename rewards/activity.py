@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from gendesign import chemistry
 from gendesign.building import finite, whole
 from gendesign.errors import ConfigError
+from gendesign.molecules import chemistry
 from gendesign.rewards.base import Scores, Status
 from gendesign.rewards.molecules import MoleculeReward
 from gendesign.rewards.regressor import Predicted, load_regressor

@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gendesign import chemistry
 from gendesign.building import finite, whole
 from gendesign.errors import ConfigError, DesignError, MissingExtraError
+from gendesign.molecules import chemistry
 from gendesign.rewards.molecules import MoleculeReward
 from gendesign.rewards.pooled import Pooled
 

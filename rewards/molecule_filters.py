@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gendesign import chemistry, descriptors
 from gendesign.errors import ConfigError
+from gendesign.molecules import chemistry, descriptors
 from gendesign.rewards.base import Scores
 from gendesign.rewards.molecules import MoleculeReward
 

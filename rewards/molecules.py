@@ -5,7 +5,7 @@ target [low, high] the reward is minus the distance to that window, 0 inside; `n
 
 A design is a SMILES of one molecule: what RDKit cannot read, salts and other mixtures of fragments, open ends, the
 empty string and text beyond 1000 characters are INVALID. Equal molecules in different spellings have equal scores, to
-the bit: what is scored is the canonical spelling. Definitions and their papers: `gendesign.descriptors`.
+the bit: what is scored is the canonical spelling. Definitions and their papers: `gendesign.molecules.descriptors`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from gendesign import chemistry, descriptors
 from gendesign.designs import Design
 from gendesign.errors import ConfigError, DesignError
+from gendesign.molecules import chemistry, descriptors
 from gendesign.rewards.base import Reward, Scores
 from gendesign.rewards.window import Window
 
@@ -55,7 +55,7 @@ class MoleculeReward(Reward):
 
 
 class Descriptor(MoleculeReward):
-    """A number of `gendesign.descriptors`, or its closeness to a window.
+    """A number of `gendesign.molecules.descriptors`, or its closeness to a window.
 
     Args:
         target: [low, high] of the quantity, `null` for an open side; None = the quantity itself is raised.

@@ -17,12 +17,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gendesign import chemistry
 from gendesign.building import finite, whole
 from gendesign.codecs import SequenceCodec, TokenCodec
 from gendesign.designs import Design
 from gendesign.errors import ConfigError, UnsupportedError
-from gendesign.molecule_codec import MoleculeCodec
+from gendesign.molecules import chemistry
+from gendesign.molecules.codec import MoleculeCodec
 from gendesign.rewards.base import DifferentiableReward, Scores
 from gendesign.rewards.predictors import load_predictor
 

@@ -29,8 +29,8 @@ from torch import Tensor, nn
 
 from gendesign.building import Configurable, describe, finite
 from gendesign.errors import CheckpointError
-from gendesign.fingerprints import CountFingerprint
 from gendesign.models.tanimoto import TanimotoKernel
+from gendesign.molecules.fingerprints import CountFingerprint
 from gendesign.pretrained import write_pretrained
 from gendesign.rewards.predictors import load_trained
 

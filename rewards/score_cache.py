@@ -22,9 +22,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
-from gendesign import chemistry, codecs, descriptors, fingerprints, models, molecule_codec
+from gendesign import codecs, models
 from gendesign.building import describe
 from gendesign.errors import ConfigError, OutputError
+from gendesign.molecules import chemistry, descriptors, fingerprints
+from gendesign.molecules import codec as molecule_codec
 from gendesign.rewards.base import Reward, Status
 
 log = logging.getLogger(__name__)

@@ -20,9 +20,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from gendesign import chemistry
 from gendesign.errors import ConfigError, DesignError
 from gendesign.files.designs import named_designs
+from gendesign.molecules import chemistry
 from gendesign.rewards.molecules import MoleculeReward
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ class Similarity(MoleculeReward):
         if fingerprint not in FINGERPRINTS:
             raise ConfigError(f"fingerprint must be one of {', '.join(FINGERPRINTS)}, got {fingerprint!r}")
         try:
-            self.references = tuple(dict.fromkeys(chemistry.canonical(one) for one in named_designs(reference)))
+            self.references = tuple(
+                dict.fromkeys(chemistry.canonical(one) for one in named_designs(reference))
+            )
         except DesignError as error:
             raise ConfigError(f"reference: {error}") from error
         self.fingerprint, self.counts = fingerprint, counts

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from gendesign.chemistry import canonical
 from gendesign.design_set import DesignSet
 from gendesign.files.designs import read_designs
 from gendesign.forms import Molecule, form_of
-from gendesign.graph_codec import MolecularGraphCodec
 from gendesign.metrics.molecule_reference import MoleculeReference, hash_molecules, properties
 from gendesign.metrics.similarity import molecule_distance
-from gendesign.molecule_codec import MoleculeCodec
+from gendesign.molecules.chemistry import canonical
+from gendesign.molecules.codec import MoleculeCodec
+from gendesign.molecules.graph_codec import MolecularGraphCodec
 from gendesign.report import molecule_figures, render_report
 from gendesign.report.drawings import drawing
 from gendesign.report.molecule_figures import not_dominated

@@ -16,9 +16,9 @@ from gendesign.steering.sampler import Steering
 
 pytest.importorskip("rdkit")
 
-from gendesign.chemistry import canonical
-from gendesign.graph_codec import MolecularGraphCodec
 from gendesign.models.graph_transformer import GraphTransformer
+from gendesign.molecules.chemistry import canonical
+from gendesign.molecules.graph_codec import MolecularGraphCodec
 
 
 class Carbons(Reward):

@@ -24,7 +24,7 @@ from gendesign.data.splitting import SIDES, hashed_split
 from gendesign.data.streams import Index, StreamDataModule
 from gendesign.errors import ConfigError, DataError, DesignError
 from gendesign.files.sequences import name_rows, read_rows
-from gendesign.graph_codec import MolecularGraphCodec
+from gendesign.molecules.graph_codec import MolecularGraphCodec
 
 log = logging.getLogger(__name__)
 

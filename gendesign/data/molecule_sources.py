@@ -11,9 +11,9 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gendesign import chemistry, descriptors
 from gendesign.data.sources import Source, Table, csv_text
 from gendesign.errors import DesignError
+from gendesign.molecules import chemistry, descriptors
 
 _PROPERTIES = {
     "logP": (descriptors.logp, 4),

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gendesign import chemistry
 from gendesign.building import finite, whole
 from gendesign.data import tables
 from gendesign.data.batching import Batch
@@ -29,7 +28,8 @@ from gendesign.data.splitting import SIDES, hashed_split, keep_fold
 from gendesign.data.streams import Index, StreamDataModule
 from gendesign.errors import ConfigError, DataError, DesignError
 from gendesign.files.sequences import Rows, name_rows, read_rows
-from gendesign.fingerprints import CountFingerprint
+from gendesign.molecules import chemistry
+from gendesign.molecules.fingerprints import CountFingerprint
 
 log = logging.getLogger(__name__)
 

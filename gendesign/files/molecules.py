@@ -14,8 +14,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from gendesign import chemistry
 from gendesign.errors import DesignError
+from gendesign.molecules import chemistry
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol

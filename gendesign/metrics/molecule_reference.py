@@ -22,8 +22,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gendesign import descriptors
-from gendesign.chemistry import canonical, parse
 from gendesign.errors import CheckpointError, DesignError
 from gendesign.metrics.reference_file import (
     AGAIN,
@@ -34,6 +32,8 @@ from gendesign.metrics.reference_file import (
     rising_quantiles,
     write_reference,
 )
+from gendesign.molecules import descriptors
+from gendesign.molecules.chemistry import canonical, parse
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -65,7 +65,7 @@ class MoleculeReference:
         quantiles: name of `PROPERTIES` -> values at percentiles 0..100 over natural molecules.
         ring_sizes: atoms of a ring -> share of the natural molecules' rings that have so many.
         natural_facts: of the natural molecules: num, mean_distance (of pairs: 1 - Tanimoto similarity), and the share
-            of them with each of `gendesign.oddities.ODDITIES`; those unknown are absent.
+            of them with each of `gendesign.molecules.oddities.ODDITIES`; those unknown are absent.
         reward_quantiles: reward name -> values at percentiles 0..100 of natural molecules, in the reward's unit.
         naturalness: the same of the log-likelihood bound of unseen molecules, in nats a token, or None.
         notes: what was measured over what, in sentences, by topic.

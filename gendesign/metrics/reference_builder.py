@@ -10,7 +10,7 @@ from gendesign.metrics.kmers import Floats, hash_kmers, kmer_spectrum, spectrum_
 from gendesign.metrics.molecule_reference import MoleculeReference, hash_molecules, properties, ring_sizes
 from gendesign.metrics.reference import PERCENTILES, Reference
 from gendesign.metrics.similarity import molecule_distance
-from gendesign.oddities import shares
+from gendesign.molecules.oddities import shares
 
 DRAWS = 32  # random sets of natural sequences that an expected correlation is averaged over
 COMPARED = 1024  # natural sequences of one length whose pairs are compared

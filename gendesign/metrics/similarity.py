@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gendesign import chemistry
 from gendesign.designs import Design
 from gendesign.errors import DesignError
+from gendesign.molecules import chemistry
 
 Floats = NDArray[np.float64]
 Bits = NDArray[np.uint8]

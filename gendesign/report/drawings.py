@@ -10,9 +10,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from gendesign import chemistry
 from gendesign.errors import DesignError
 from gendesign.files.molecules import flat
+from gendesign.molecules import chemistry
 
 WIDTH, HEIGHT = 300, 210
 """Units of a drawing; a bond is BOND of them long."""

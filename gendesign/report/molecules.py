@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from gendesign import chemistry
 from gendesign.designs import Design
 from gendesign.errors import DesignError
 from gendesign.metrics.molecule_reference import PROPERTIES, MoleculeReference
 from gendesign.metrics.similarity import molecule_distance
-from gendesign.oddities import EXPLAINED, ODDITIES, oddities
-from gendesign.open_ends import read_scaffold
+from gendesign.molecules import chemistry
+from gendesign.molecules.oddities import EXPLAINED, ODDITIES, oddities
+from gendesign.molecules.open_ends import read_scaffold
 from gendesign.report import molecule_figures
 from gendesign.report.content import Content, Floats, Row, Words
 from gendesign.report.drawings import drawing

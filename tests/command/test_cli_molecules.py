@@ -13,12 +13,12 @@ from rdkit import Chem
 
 from gendesign import cli
 from gendesign.backbone import Backbone
-from gendesign.chemistry import canonical
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.files.designs import names_file
 from gendesign.files.molecules import encode_sdf
 from gendesign.models.transformer import TransformerDenoiser
-from gendesign.molecule_codec import MoleculeCodec
+from gendesign.molecules.chemistry import canonical
+from gendesign.molecules.codec import MoleculeCodec
 
 KNOWN = ["CC(=O)Nc1ccc(O)cc1", "CN(C)CCOC(c1ccccc1)c1ccccc1", "C[C@H](N)C(=O)O", "O=C([O-])c1ccncc1"]
 SMALL = (

@@ -13,7 +13,7 @@ from gendesign.errors import ConfigError, DataError
 pytest.importorskip("rdkit")
 
 from gendesign.data.graphs import Graphs, MolecularGraphDataModule
-from gendesign.graph_codec import MolecularGraphCodec
+from gendesign.molecules.graph_codec import MolecularGraphCodec
 
 CODEC = MolecularGraphCodec(["C", "N", "O"], 8)
 GOOD = ["C" * n + end for n in range(1, 7) for end in ("O", "N", "C#N", "C=C")]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gendesign.data.sequences import SequenceDataModule
-from gendesign.molecule_codec import MoleculeCodec
+from gendesign.molecules.codec import MoleculeCodec
 
 pytest.importorskip("rdkit")
 

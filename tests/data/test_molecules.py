@@ -9,7 +9,7 @@ import pytest
 
 from gendesign.data.molecules import MoleculeDataModule, scaffold
 from gendesign.errors import ConfigError, DataError, DesignError
-from gendesign.fingerprints import CountFingerprint
+from gendesign.molecules.fingerprints import CountFingerprint
 
 pytest.importorskip("rdkit")
 FINGERPRINT = CountFingerprint(size=64)

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from rdkit import Chem
 
-from gendesign.chemistry import canonical
 from gendesign.errors import DataError
 from gendesign.files.designs import read_designs
 from gendesign.files.molecules import encode_sdf, encode_smi, flat
 from gendesign.files.sequences import read_rows
+from gendesign.molecules.chemistry import canonical
 
 HARD = [
     "C[C@H](N)C(=O)[O-]",

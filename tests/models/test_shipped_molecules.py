@@ -11,7 +11,7 @@ from gendesign.backbone import Backbone
 from gendesign.building import build
 from gendesign.loading import list_backbones, load_backbone
 from gendesign.metrics.molecule_reference import MoleculeReference, properties
-from gendesign.molecule_codec import MoleculeCodec
+from gendesign.molecules.codec import MoleculeCodec
 
 pytest.importorskip("rdkit")
 CONFIG = Path(__file__).parents[2] / "configs/train/molecule_zinc.yaml"

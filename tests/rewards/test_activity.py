@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gendesign.errors import ConfigError
-from gendesign.fingerprints import CountFingerprint
+from gendesign.molecules.fingerprints import CountFingerprint
 from gendesign.rewards import (
     PredictedActivity,
     Regressor,

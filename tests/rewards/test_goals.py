@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from gendesign import descriptors
-from gendesign.chemistry import parse
 from gendesign.errors import ConfigError
+from gendesign.molecules import descriptors
+from gendesign.molecules.chemistry import parse
 from gendesign.rewards import Isomer, LikeReference, LogP, Similarity, list_rewards, load_reward
 from gendesign.rewards.goals import parse_formula
 

@@ -11,7 +11,7 @@ from gendesign.codecs import DNACodec
 from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.models.attention_predictor import AttentionPredictor
 from gendesign.models.predictor import ConvPredictor
-from gendesign.molecule_codec import MoleculeCodec
+from gendesign.molecules.codec import MoleculeCodec
 from gendesign.rewards import PredictedReward, Predictor, Status, load_predictor, load_reward
 
 pytest.importorskip("rdkit")

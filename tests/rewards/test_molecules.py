@@ -5,10 +5,10 @@ import pickle
 import numpy as np
 import pytest
 
-from gendesign import descriptors
 from gendesign.building import build, describe
-from gendesign.chemistry import parse
 from gendesign.errors import ConfigError
+from gendesign.molecules import descriptors
+from gendesign.molecules.chemistry import parse
 from gendesign.rewards import (
     QED,
     TPSA,

@@ -10,8 +10,8 @@ from lightning.pytorch import Trainer
 
 from gendesign.data.molecules import MoleculeDataModule
 from gendesign.errors import CheckpointError, ConfigError, TrustError
-from gendesign.fingerprints import CountFingerprint
 from gendesign.models.tanimoto import TanimotoKernel
+from gendesign.molecules.fingerprints import CountFingerprint
 from gendesign.rewards import Regressor, load_regressor
 from gendesign.training.callbacks import ExportPretrained
 
@@ -127,7 +127,7 @@ def test_damaged_foreign_and_empty_ones_are_refused(tmp_path: Path) -> None:
     regressor().save_pretrained(folder)
     config = (folder / "config.yaml").read_text()
     (folder / "config.yaml").write_text(
-        config.replace("gendesign.fingerprints.CountFingerprint", "os.system")
+        config.replace("gendesign.molecules.fingerprints.CountFingerprint", "os.system")
     )
     with pytest.raises(TrustError):
         load_regressor(str(folder))

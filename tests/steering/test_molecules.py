@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from gendesign import chemistry
 from gendesign.backbone import Backbone
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.errors import UnsupportedError
 from gendesign.models.attention_predictor import AttentionPredictor
 from gendesign.models.transformer import TransformerDenoiser
-from gendesign.molecule_codec import MoleculeCodec
+from gendesign.molecules import chemistry
+from gendesign.molecules.codec import MoleculeCodec
 from gendesign.rewards import QED, PredictedReward, Predictor, Reward
 from gendesign.run import design
 from gendesign.steering.drakes import DRAKES

@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import Any
 
-from gendesign.chemistry import shown
 from gendesign.errors import DesignError, MissingExtraError
+from gendesign.molecules.chemistry import shown
 
 CLOSE = "[)]"
 SMALLEST = 3

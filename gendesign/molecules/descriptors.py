@@ -23,8 +23,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gendesign.chemistry import rdkit
 from gendesign.errors import RewardError
+from gendesign.molecules.chemistry import rdkit
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol

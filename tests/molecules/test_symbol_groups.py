@@ -1,6 +1,6 @@
 """Groups of symbols: the most frequent neighbours first, and reading that loses nothing."""
 
-from gendesign.symbol_groups import grouped, learn_groups
+from gendesign.molecules.symbol_groups import grouped, learn_groups
 
 
 def test_the_most_frequent_pair_is_found_first() -> None:

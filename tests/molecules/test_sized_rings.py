@@ -9,9 +9,9 @@ pytest.importorskip("selfies")
 
 from rdkit import Chem
 
-from gendesign.chemistry import canonical
 from gendesign.errors import DesignError
-from gendesign.sized_rings import is_symbol, selfies, to_selfies, write
+from gendesign.molecules.chemistry import canonical
+from gendesign.molecules.sized_rings import is_symbol, selfies, to_selfies, write
 
 MOLECULES = [
     "CCO", "c1ccccc1", "c1ccc2ccccc2c1", "F/C=C\\F", "CN1CCC[C@H]1c1cccnc1", "C1C2CC3CC1CC(C2)C3", "O=C1CCCCCCCCCCC1",

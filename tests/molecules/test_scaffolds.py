@@ -17,11 +17,11 @@ from gendesign.codecs import FREE
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.errors import DesignError
 from gendesign.models.transformer import TransformerDenoiser
-from gendesign.molecule_codec import MoleculeCodec
-from gendesign.open_ends import departs, read_scaffold
+from gendesign.molecules.codec import MoleculeCodec
+from gendesign.molecules.open_ends import departs, read_scaffold
+from gendesign.molecules.scaffolds import ROOM, lay_out
 from gendesign.rewards.base import FunctionReward
 from gendesign.run import design
-from gendesign.scaffolds import ROOM, lay_out
 from gendesign.steering.genetic import Genetic
 from gendesign.steering.svdd import SVDD
 from gendesign.steering.unsteered import Unsteered

@@ -7,8 +7,8 @@ from gendesign.errors import ConfigError, DesignError
 
 pytest.importorskip("rdkit")
 
-from gendesign.chemistry import canonical
-from gendesign.graph_codec import MolecularGraphCodec
+from gendesign.molecules.chemistry import canonical
+from gendesign.molecules.graph_codec import MolecularGraphCodec
 
 ATOMS = ["C", "N", "O", "F", "S", "Cl", "Br", "N+", "O-", "N-"]
 CODEC = MolecularGraphCodec(ATOMS, 24)

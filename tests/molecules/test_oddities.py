@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gendesign.chemistry import parse
-from gendesign.oddities import EXPLAINED, ODDITIES, oddities, shares
+from gendesign.molecules.chemistry import parse
+from gendesign.molecules.oddities import EXPLAINED, ODDITIES, oddities, shares
 
 DRUGS = [
     "CC(=O)Oc1ccccc1C(=O)Nc1ccccn1",

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from gendesign import descriptors
-from gendesign.chemistry import molecule, parse
 from gendesign.errors import MissingExtraError, RewardError
+from gendesign.molecules import descriptors
+from gendesign.molecules.chemistry import molecule, parse
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
 CYCLODODECANE = "C1CCCCCCCCCCC1"

@@ -1,8 +1,8 @@
 """Molecules to tokens and back: canonical SMILES outside, SELFIES symbols, or groups of them, inside.
 
-Branches stand in brackets and rings say their size (`gendesign.sized_rings`), so that a backbone need not count. Every
-row of symbols is a molecule: a symbol that asks for more bonds than its atom has left gets as many as
-there are, and what follows a saturated end is not read. So a backbone that writes symbols cannot write an invalid
+Branches stand in brackets and rings say their size (`sized_rings`), so that a backbone need not count. Every row of
+symbols is a molecule: a symbol that asks for more bonds than its atom has left gets as many as there are, and what
+follows a saturated end is not read. So a backbone that writes symbols cannot write an invalid
 molecule, which also means that validity says nothing of how well it learned.
 
 Krenn, Häse, Nigam, Friederich, Aspuru-Guzik, "Self-referencing embedded strings (SELFIES): a 100% robust molecular
@@ -19,14 +19,14 @@ from copy import copy
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from gendesign import sized_rings
-from gendesign.chemistry import canonical, parse, saturated, shown, write
 from gendesign.codecs import FREE, TokenCodec
 from gendesign.errors import ConfigError, DesignError
-from gendesign.symbol_groups import grouped, learn_groups
+from gendesign.molecules import sized_rings
+from gendesign.molecules.chemistry import canonical, parse, saturated, shown, write
+from gendesign.molecules.symbol_groups import grouped, learn_groups
 
 if TYPE_CHECKING:
-    from gendesign.scaffolds import Layout
+    from gendesign.molecules.scaffolds import Layout
 
 _SYMBOL = re.compile(r"\[[^\[\]]*\]")
 
@@ -86,7 +86,7 @@ class MoleculeCodec(TokenCodec):
             molecules: SMILES; what is no molecule is left out.
             length: L; None: that of the longest molecule whose symbols are all in the vocabulary.
             at_least: molecules in which a symbol must occur.
-            num_groups: groups of symbols to find; see `gendesign.symbol_groups`.
+            num_groups: groups of symbols to find; see `gendesign.molecules.symbol_groups`.
             grouped_every: groups are learned from every n-th molecule, which suffices where there are many.
 
         Returns:
@@ -141,7 +141,7 @@ class MoleculeCodec(TokenCodec):
         return _smiles(sized_rings.to_selfies(symbols))
 
     def split_template(self, template: Any) -> list[str | None]:
-        """Read a SMILES with open ends `*` or `*{n}`, where free parts of n tokens go; see `gendesign.scaffolds`."""
+        """Read a SMILES with open ends `*` or `*{n}`, where free parts of n tokens go; see `scaffolds`."""
         return list(self._laid_out(template).tokens)
 
     def under(self, template: Any) -> MoleculeCodec:
@@ -151,12 +151,12 @@ class MoleculeCodec(TokenCodec):
         return codec
 
     def departs(self, template: str, design: str) -> str:
-        from gendesign.open_ends import departs
+        from gendesign.molecules.open_ends import departs
 
         return departs(template, design)
 
     def _laid_out(self, template: Any) -> Layout:
-        from gendesign.scaffolds import lay_out
+        from gendesign.molecules.scaffolds import lay_out
 
         if not isinstance(template, str):
             raise DesignError(f"expected a template such as 'c1ccccc1*', got {type(template).__name__}")

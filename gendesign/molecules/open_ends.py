@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from gendesign.chemistry import parse, rdkit, shown
 from gendesign.errors import DesignError
+from gendesign.molecules.chemistry import parse, rdkit, shown
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from gendesign.building import build, describe
-from gendesign.chemistry import canonical, parse, reason_invalid
 from gendesign.codecs import Codec
 from gendesign.errors import ConfigError, DesignError, MissingExtraError
-from gendesign.molecule_codec import MoleculeCodec
+from gendesign.molecules.chemistry import canonical, parse, reason_invalid
+from gendesign.molecules.codec import MoleculeCodec
 
 selfies = pytest.importorskip("selfies")
 pytest.importorskip("rdkit")

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gendesign.chemistry import rdkit, shown, write
 from gendesign.errors import ConfigError, DesignError
+from gendesign.molecules.chemistry import rdkit, shown, write
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol

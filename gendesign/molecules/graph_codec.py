@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gendesign.building import whole
-from gendesign.chemistry import parse, shown, write
 from gendesign.codecs import Codec
 from gendesign.errors import ConfigError, DesignError
-from gendesign.molecular_graphs import (
+from gendesign.molecules.chemistry import parse, shown, write
+from gendesign.molecules.graphs import (
     MAX_ORDER,
     AtomType,
     assemble,

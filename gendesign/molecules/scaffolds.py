@@ -14,12 +14,12 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from gendesign import sized_rings
-from gendesign.chemistry import parse, rdkit, shown
 from gendesign.codecs import FREE
 from gendesign.errors import DesignError
-from gendesign.open_ends import Scaffold, holds, query_of, read_scaffold
-from gendesign.sized_rings import Part
+from gendesign.molecules import sized_rings
+from gendesign.molecules.chemistry import parse, rdkit, shown
+from gendesign.molecules.open_ends import Scaffold, holds, query_of, read_scaffold
+from gendesign.molecules.sized_rings import Part
 
 ROOM = 3
 """Tokens of a free part that states none, unless it is the last: that one takes what is left."""

@@ -4,8 +4,16 @@ import sys
 
 import pytest
 
-from gendesign.chemistry import canonical, fingerprint, parse, rdkit, reason_invalid, saturated, write
 from gendesign.errors import DesignError, MissingExtraError
+from gendesign.molecules.chemistry import (
+    canonical,
+    fingerprint,
+    parse,
+    rdkit,
+    reason_invalid,
+    saturated,
+    write,
+)
 
 pytest.importorskip("rdkit")
 

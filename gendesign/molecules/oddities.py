@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from gendesign.chemistry import parse, rdkit
 from gendesign.errors import DesignError
+from gendesign.molecules.chemistry import parse, rdkit
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol

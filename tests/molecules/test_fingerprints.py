@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gendesign.errors import ConfigError, DesignError
-from gendesign.fingerprints import CountFingerprint
+from gendesign.molecules.fingerprints import CountFingerprint
 
 pytest.importorskip("rdkit")
 

@@ -19,9 +19,9 @@ import torch
 from jaxtyping import Integer
 from torch import Tensor
 
-from gendesign import chemistry
 from gendesign.building import Configurable, whole
 from gendesign.errors import ConfigError
+from gendesign.molecules import chemistry
 
 KINDS = ("ECFP4", "FCFP4")
 

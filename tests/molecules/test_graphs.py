@@ -7,8 +7,8 @@ from gendesign.errors import ConfigError
 
 pytest.importorskip("rdkit")
 
-from gendesign.chemistry import parse, write
-from gendesign.molecular_graphs import assemble, atom_types, correct, read_graph, same_molecule
+from gendesign.molecules.chemistry import parse, write
+from gendesign.molecules.graphs import assemble, atom_types, correct, read_graph, same_molecule
 
 CARBONS = atom_types(("C",)) * 6
 
