@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 
 from gendesign.building import Configurable, describe, whole
 from gendesign.codecs import Codec
-from gendesign.conditioning import Conditioning
+from gendesign.conditioning import Conditioning, given_in
 from gendesign.designs import Design
 from gendesign.determinism import dropout_seeded, generator
 from gendesign.diffusion.poisson_flow import PoissonFlow
@@ -243,11 +243,10 @@ class Backbone(Configurable, LightningModule):
         place = (self.seed, "train", int(batch["position"]), self.global_rank)
         noise = generator(*place, "noise", device=self.device)
         with dropout_seeded(*place, "dropout", device=self.device):
-            # PAD is a token of the codec that the backbone learns to generate: no position is left out.
-            how = self.conditioning
-            cond = None if how is None else how.for_training(batch["targets"], generator=noise)
-            each = self.process.loss(self.denoiser, batch["x"], generator=noise, cond=cond)
-        loss = (batch["weight"] * each).mean() / batch["x"].shape[1]
+            given = given_in(batch, self.conditioning, generator=noise)
+            each = self.process.loss(self.denoiser, batch["x"], generator=noise, **given)
+        length = batch["x"].shape[1] if given["mask"] is None else given["mask"].sum(1).float().mean()
+        loss = (batch["weight"] * each).mean() / length
         shown = loss.detach() / (math.log(2) if self.process.figure == "bits" else 1)
         self.log(f"train_{self.process.figure}", shown, on_step=True, prog_bar=True)
         return loss
@@ -298,11 +297,9 @@ class Backbone(Configurable, LightningModule):
     def _add_figure(self, batch: Mapping[str, Tensor], num_times: int) -> None:
         # The same noise at every validation, so that two of them differ by the weights alone.
         noise = generator(self.seed, "validate", int(batch["position"]), self.global_rank, device=self.device)
-        cond = None if self.conditioning is None else self.conditioning.encode(batch["targets"])
+        given = {"num_times": num_times, "generator": noise, **given_in(batch, self.conditioning)}
         with torch.autocast(self.device.type, enabled=False):
-            figure = self.process.evaluate(
-                self.denoiser, batch["x"], num_times=num_times, generator=noise, cond=cond
-            )
+            figure = self.process.evaluate(self.denoiser, batch["x"], **given)
         weight = batch["weight"].double()
         sums = torch.stack([(weight * figure).sum(), (weight * batch["mask"].sum(1)).sum()])
         self._sums = sums if self._sums is None else self._sums + sums

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -140,3 +140,37 @@ class Bins(Conditioning):
         return torch.bucketize(
             values.double(), torch.tensor(self.edges, device=values.device).double(), right=True
         )
+
+
+def given_in(
+    batch: Mapping[str, Tensor],
+    conditioning: Conditioning | None = None,
+    *,
+    generator: Generator | None = None,
+) -> dict[str, Tensor | None]:
+    """What a batch gives to the network beside the designs, by the names of the process's arguments.
+
+    Args:
+        batch: of a data module. Its `cond`, such as backbones of proteins, goes to the network as it is, with `mask`:
+            designs are as long as what they are conditioned on, and padding is no part of them.
+        conditioning: makes `cond` of the targets instead. PAD is then a token of the codec that the backbone learns to
+            generate, and no position is left out.
+        generator: given in training, where some labels are left out.
+
+    Raises:
+        ConfigError: the batch brings a `cond` of its own, and there is a conditioning too.
+        DataError: as in `Conditioning.encode`.
+    """
+    if "cond" in batch:
+        if conditioning is not None:
+            raise ConfigError("the data bring their own cond; leave conditioning out")
+        return {"cond": batch["cond"], "mask": batch["mask"]}
+    if conditioning is None:
+        return {"cond": None, "mask": None}
+    targets = batch["targets"]
+    label = (
+        conditioning.encode(targets)
+        if generator is None
+        else conditioning.for_training(targets, generator=generator)
+    )
+    return {"cond": label, "mask": None}

@@ -22,10 +22,12 @@ from gendesign.codecs import Codec, SequenceCodec
 from gendesign.designs import Array, Design
 from gendesign.files.designs import encode_npz, encode_picture
 from gendesign.files.molecules import encode_sdf, encode_smi
+from gendesign.files.structures import threaded_pdb
 from gendesign.metrics.distances import Floats, pairwise_distance
 from gendesign.metrics.similarity import molecule_distance
 from gendesign.molecules.codec import MoleculeCodec
 from gendesign.molecules.graph_codec import MolecularGraphCodec
+from gendesign.structure_codec import StructureCodec
 
 Files = Mapping[str, "bytes | Files"]
 """Contents of files by their names; a mapping is a folder."""
@@ -98,6 +100,33 @@ class Text(Form):
         """FASTA of the designs that have a score."""
         lines = [f">{t}\n{d}\n" for d, t in zip(designs, titles, strict=True) if t is not None]
         return {self.result: "".join(lines).encode()}
+
+
+@dataclass(frozen=True)
+class Fold(Text):
+    """Sequences for the backbone of a protein.
+
+    Args:
+        codec: holds the structure.
+    """
+
+    codec: StructureCodec
+
+    def cells(self, design: Design, rank: int) -> dict[str, str | float]:
+        """The sequence, its relation to the structure's own, and its file."""
+        own, text = self.codec.structure.sequence, str(design)
+        same = sum(a == b for a, b in zip(own, text, strict=False)) / max(len(own), len(text), 1)
+        return {"design": text, "recovery": round(same, 4), "file": f"structures/design_{rank:04d}.pdb"}
+
+    def files(self, designs: Sequence[Design], titles: Sequence[str | None], rows: Cells = ()) -> Files:
+        """FASTA, and each valid design threaded onto the backbone, the B-factor its confidence."""
+        threaded: dict[str, bytes | Files] = {}
+        for rank, design in enumerate(designs, start=1):
+            if self.codec.is_valid(design):
+                sure = None if self.codec.confidence is None else self.codec.confidence(str(design))
+                text = threaded_pdb(self.codec.structure, str(design), confidence=sure)
+                threaded[f"design_{rank:04d}.pdb"] = text.encode()
+        return {**super().files(designs, titles, rows), "structures": threaded}
 
 
 @dataclass(frozen=True)
@@ -238,6 +267,11 @@ def form_of(codec: Codec) -> Form | None:
 @form_of.register
 def _(codec: SequenceCodec) -> Form:
     return Text()
+
+
+@form_of.register
+def _(codec: StructureCodec) -> Form:
+    return Fold(codec)
 
 
 @form_of.register

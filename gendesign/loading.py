@@ -16,6 +16,7 @@ from gendesign.diffusion.process import Process
 from gendesign.diffusion.schedules import Schedule
 from gendesign.diffusion.unmasking import Unmasking
 from gendesign.errors import CheckpointError, ConfigError, GendesignError
+from gendesign.inverse_folding import on_structure
 from gendesign.models.base import Denoiser, VectorNetwork
 from gendesign.pretrained import CONFIG, find_pretrained, list_pretrained, load_weights, read_pretrained
 
@@ -34,6 +35,8 @@ def load_backbone(
     prompt: str | None = None,
     guidance_scale: float | None = None,
     label: float | None = None,
+    structure: str | None = None,
+    chain: str | None = None,
 ) -> Backbone:
     """Load a backbone for use: in evaluation mode, without gradients.
 
@@ -46,17 +49,23 @@ def load_backbone(
         guidance_scale: of classifier-free guidance toward the prompt or the label; None: the pipeline's usual, 1 for a
             label.
         label: what a class-conditional backbone is conditioned on; see `Backbone.conditioned_on`.
+        structure: PDB or mmCIF file whose chain a backbone of inverse folding designs sequences for.
+        chain: letter of the chain, where several are proteins.
 
     Raises:
         CheckpointError: there is none, it is damaged, or its parts do not fit each other.
         TrustError: its config names code that is not trusted.
-        ConfigError: a prompt, or a label, for a backbone that takes none.
+        ConfigError: a prompt, or a label, for a backbone that takes none; a chain that the structure does not have.
+        UnsupportedError: a structure for a backbone that takes none.
+        DataError: the structure cannot be read.
     """
+    if chain is not None and structure is None:
+        raise ConfigError(f"{name_or_path}: chain needs a structure, whose chain it is")
     if str(name_or_path).startswith(PIPELINE):
         from gendesign.diffusers_bridge import load_diffusers
 
-        if label is not None:
-            raise ConfigError(f"{name_or_path}: takes no label; give a prompt")
+        if label is not None or structure is not None:
+            raise ConfigError(f"{name_or_path}: takes neither label nor structure; give a prompt")
         if guidance_scale is None:
             return load_diffusers(str(name_or_path), device=device, prompt=prompt)
         return load_diffusers(str(name_or_path), device=device, prompt=prompt, guidance_scale=guidance_scale)
@@ -97,6 +106,8 @@ def load_backbone(
         "training": config.get("training", {}),
     }
     backbone = backbone.to(device).eval().requires_grad_(False)
+    if structure is not None:
+        backbone = on_structure(backbone, structure, chain=chain)
     if label is None:
         return backbone
     return backbone.conditioned_on(label, guidance_scale=1.0 if guidance_scale is None else guidance_scale)

@@ -104,6 +104,7 @@ def compose(
     _check_keys(plain)
     if not any(word.lstrip("+").startswith("heldout=") for word in words):
         rest = [*_for_auditor(plain, rest), *rest]
+    rest = [*_for_structure(plain, rest), *rest]
     for key, text in rest:
         _set(plain, key, text, trust)
     for key in SETTINGS.keys() & plain.keys():
@@ -231,6 +232,13 @@ def _for_auditor(plain: Mapping[str, Any], rest: Sequence[tuple[str, str]]) -> l
         if head == "reward" and values[0] is not None and values[0] == values[1]:
             found.append((".".join(["heldout", *path]), text))
     return found
+
+
+def _for_structure(plain: Mapping[str, Any], rest: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """A reward that scores designs on a structure means the one that the backbone designs for."""
+    said = {key: text for key, text in rest if key in ("backbone.structure", "backbone.chain")}
+    roles = [role for role in ("reward", "heldout") if _value(plain.get(role), ["structure"]) == ""]
+    return [(key.replace("backbone", role), text) for role in roles for key, text in said.items()]
 
 
 def _value(node: Any, path: Sequence[str]) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gendesign.data.molecule_sources import MOLECULES
+from gendesign.data.protein_sources import PROTEINS
 from gendesign.data.sources import Source, Table, csv_text
 
 KMER = 20
@@ -268,6 +269,7 @@ TABLES: dict[str, Table] = {
             _rebuild_gb1,
             "e07dd1774778943fc2fbd09e475cf425211f22b1908431e4c9495b5406cfb724",
         ),
+        *PROTEINS,
         *MOLECULES,
     )
 }

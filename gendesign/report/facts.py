@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from gendesign.forms import Form, Image, Molecule, Text, Vector, VectorSequence
+from gendesign.forms import Fold, Form, Image, Molecule, Text, Vector, VectorSequence
 from gendesign.metrics import summary as metrics
 from gendesign.report import figures
 from gendesign.report.content import Content, Words
@@ -70,6 +70,7 @@ def gather(run: "DesignSet") -> dict[str, Any]:
 
 CONTENTS: dict[type[Form], type[Content]] = {
     Text: Sequences,
+    Fold: Sequences,
     Molecule: Molecules,
     Vector: Vectors,
     VectorSequence: Vectors,

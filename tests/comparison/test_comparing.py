@@ -23,10 +23,11 @@ SHIPPED = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_comparisons_name_what_ships(name: str) -> None:
     comparison, out = read_comparison(name)
-    assert out is None and len(comparison.budgets) >= 2 and len(comparison.seeds) >= 3
+    assert out is None and comparison.budgets and len(comparison.seeds) >= 5
     for task in comparison.tasks.values():
-        assert task.backbone in list_backbones()
-        assert {task.reward, task.heldout} <= set(list_rewards()) and task.heldout == f"{task.reward}-heldout"
+        assert task.backbone in list_backbones() and task.reward in list_rewards()
+        audited = f"{task.reward}-heldout"  # a reward that is computed, such as QED, needs no audit
+        assert task.heldout == (audited if audited in list_rewards() else None)
         assert task.alpha > 0
     for method in comparison.methods.values():
         assert isinstance(build(method), Steering)

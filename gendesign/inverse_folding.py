@@ -1,0 +1,74 @@
+"""A backbone of sequences on any structure, bound to one: p(x | structure), which every steering method then works on.
+
+    confidence_i = p(x_i | x_j for all j other than i, structure)
+
+Dauparas et al. 2022, Robust deep learning-based protein sequence design using ProteinMPNN, doi 10.1126/science.add2187.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gendesign.backbone import Backbone
+from gendesign.errors import UnsupportedError
+from gendesign.models.on_structure import OnStructure
+from gendesign.models.structure_denoiser import StructureDenoiser
+from gendesign.structure_codec import StructureCodec
+
+ROWS = 256  # of the network a call
+
+
+def on_structure(backbone: Backbone, path: str, *, chain: str | None = None) -> Backbone:
+    """Bind a structure-conditioned backbone to a chain of a file.
+
+    Args:
+        backbone: trained on structures, such as `protein-inverse-folding`.
+        path: PDB or mmCIF, plain or gzipped.
+        chain: its letter; may be left out where one chain is a protein.
+
+    Returns:
+        A backbone of sequences of the chain's length; `codec.structure` is what was read, and
+        `codec.structure.template(["10-20", "52A"])` a template that keeps residues by the file's own numbers.
+
+    Raises:
+        UnsupportedError: the backbone knows no structures.
+        DataError: the file cannot be read, or holds no protein.
+        ConfigError: there is no such chain.
+    """
+    network = backbone.denoiser
+    if not isinstance(network, StructureDenoiser):
+        raise UnsupportedError(
+            "this backbone takes no structure; protein-inverse-folding does, or train one on StructureDenoiser"
+        )
+    codec = StructureCodec(path, chain)
+    condition = codec.structure.condition().tolist()
+    bound = OnStructure(network, condition).to(backbone.device).eval()
+    other = copy.copy(backbone)
+    other._modules = backbone._modules.copy()
+    other.codec, other.denoiser = codec, bound
+    other.init_args = backbone.init_args | {"codec": codec, "denoiser": bound}
+    other.provenance = backbone.provenance | {
+        "structure": codec.structure.name,
+        "chain": codec.structure.chain,
+    }
+    codec.confidence = lambda sequence: _confidence(other, sequence)
+    return other
+
+
+@torch.no_grad()
+def _confidence(backbone: Backbone, sequence: str) -> NDArray[np.float64]:
+    x = backbone.codec.encode([sequence]).to(backbone.device)[0]
+    rows = x.repeat(len(x), 1)
+    rows.fill_diagonal_(backbone.denoiser.vocab_size)
+    time = torch.full((ROWS,), 1 / len(x), device=x.device)
+    parts = [
+        backbone.denoiser(some, time[: len(some)])[torch.arange(len(some)), first + torch.arange(len(some))]
+        for first, some in zip(range(0, len(x), ROWS), rows.split(ROWS), strict=True)
+    ]
+    probability = torch.cat(parts).double().softmax(-1)[torch.arange(len(x)), x]
+    found: NDArray[np.float64] = probability.cpu().numpy()
+    return found

@@ -1,0 +1,1 @@
+"""Offline reinforcement learning: trajectories, policies, and data sets made of them."""

@@ -1,0 +1,204 @@
+"""Inverse folding: data, what a batch gives to the network, binding to a structure, files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gendesign.backbone import Backbone
+from gendesign.codecs import ProteinCodec
+from gendesign.command.compose import compose
+from gendesign.conditioning import Labels, given_in
+from gendesign.data.stability import StabilityDataModule
+from gendesign.data.structures import StructureDataModule, batch_structures, read_structures
+from gendesign.diffusion.masked import MaskedDiffusion
+from gendesign.errors import ConfigError, DataError, UnsupportedError
+from gendesign.files.structures import threaded_pdb
+from gendesign.forms import Fold, form_of
+from gendesign.inverse_folding import on_structure
+from gendesign.loading import load_backbone
+from gendesign.models.structure_denoiser import StructureDenoiser
+from gendesign.models.transformer import TransformerDenoiser
+from gendesign.rewards.stability import Stability, StabilityPredictor
+from gendesign.structures import Structure
+
+
+def helix(name: str, sequence: str) -> Structure:
+    places = np.arange(len(sequence))[:, None] + np.array([0.0, 0.3, 0.6, 0.7])
+    angle = places * np.deg2rad(100.0)
+    atoms = np.stack([2.3 * np.cos(angle), 2.3 * np.sin(angle), 1.5 * places], axis=-1)
+    numbers = tuple(str(i + 5) for i in range(len(sequence)))
+    return Structure(name, "A", sequence, atoms, np.full((len(sequence), 3), np.nan), numbers)
+
+
+SEQUENCES = {"one": "MKTAYIAKQR", "two": "GSHMLEDPWV", "three": "ACDEFGH", "four": "WYVTSRQP"}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    rows = []
+    for name, sequence in SEQUENCES.items():
+        atoms = helix(name, sequence).coordinates
+        coords = {atom: atoms[:, i].tolist() for i, atom in enumerate(("N", "CA", "C", "O"))}
+        rows.append(json.dumps({"name": name, "seq": sequence, "coords": coords}))
+    path = tmp_path / "some.jsonl"
+    path.write_text("\n".join(rows) + "\n")
+    return str(path)
+
+
+@pytest.fixture
+def pdb(tmp_path: Path) -> str:
+    path = tmp_path / "x.pdb"
+    path.write_text(threaded_pdb(helix("x", "MKTAYIAKQR"), "MKTAYIAKQR"))
+    return str(path)
+
+
+def network() -> StructureDenoiser:
+    torch.manual_seed(0)
+    net = StructureDenoiser(20, 16, encoder_depth=1, decoder_depth=1, neighbours=6)
+    return net.eval().requires_grad_(False)
+
+
+def backbone() -> Backbone:
+    return Backbone(ProteinCodec(12), MaskedDiffusion(20), network()).eval()
+
+
+def test_padding_changes_neither_loss_nor_bound(file: str) -> None:
+    structures = read_structures(file)
+    alone, both = batch_structures([structures[2]]), batch_structures([structures[2], structures[0]])
+    process, net = MaskedDiffusion(20), network()
+    ids = both["x"].clone()
+    ids[0, :7] = 20
+    logits = net(ids, None, both["cond"], both["mask"])[0, :7]
+    assert torch.allclose(logits, net(ids[:1, :7], None, alone["cond"], alone["mask"])[0], atol=1e-5)
+    given = given_in(both)
+    noise = torch.Generator().manual_seed(0)
+    bound = process.log_likelihood(net, both["x"], num_times=200, generator=noise, **given)
+    short = process.log_likelihood(net, alone["x"], num_times=200, generator=noise, **given_in(alone))
+    assert float(bound[0]) == pytest.approx(float(short[0]), rel=0.03)
+
+
+def test_training_minimises_on_structures(file: str) -> None:
+    module = backbone().requires_grad_(True).train()
+    module.log = lambda *args, **kwargs: None  # type: ignore[method-assign,assignment]
+    batch = StructureDataModule([file], batch_size=4).collate(np.arange(4))
+    optimiser = torch.optim.Adam(module.denoiser.parameters(), 1e-2)
+    losses = []
+    for step in range(150):
+        loss = module.training_step(batch | {"position": torch.tensor(step)}, 0)
+        optimiser.zero_grad(), loss.backward(), optimiser.step()
+        losses.append(float(loss))
+    assert np.mean(losses[-40:]) < np.mean(losses[:40]) - 0.5
+
+
+def test_a_batch_brings_one_condition_only(file: str) -> None:
+    batch = batch_structures(read_structures(file))
+    with pytest.raises(ConfigError, match="leave conditioning out"):
+        given_in(batch, Labels(3))
+
+
+def test_sides_by_name(file: str) -> None:
+    data = StructureDataModule([file], val=["two"], test=["four"], leave_out=["three"])
+    assert [data.indices(side).tolist() for side in ("train", "val", "test")] == [[0], [1], [3]]
+    with pytest.raises(ConfigError, match="two on two"):
+        StructureDataModule([file], val=["two"], test=["two"])
+    with pytest.raises(DataError, match="no protein nobody"):
+        StructureDataModule([file], val=["nobody"]).indices("val")
+    with pytest.raises(DataError, match="names"):
+        StructureDataModule([file, file]).indices("val")
+    with pytest.raises(DataError, match="left to train"):
+        StructureDataModule([file], val=list(SEQUENCES)).indices("train")
+
+
+def test_a_damaged_file(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"name": "x"}\n')
+    with pytest.raises(DataError, match="cannot read the structures"):
+        read_structures(str(tmp_path / "x.jsonl"))
+
+
+def test_designs_keep_fixed_residues_and_are_threaded(pdb: str) -> None:
+    bound = on_structure(backbone(), pdb)
+    structure = bound.codec.structure  # type: ignore[attr-defined]
+    designs = bound.sample(3, steps=4, template=structure.template(["5-7"]))
+    assert all(len(d) == 10 and d.startswith("MKT") for d in designs)
+    form = form_of(bound.codec)
+    assert isinstance(form, Fold)
+    files = form.files(designs, ["a", "b", None])
+    text = files["structures"]["design_0001.pdb"].decode()  # type: ignore[index,union-attr]
+    sure = bound.codec.confidence(designs[0])  # type: ignore[attr-defined]
+    assert ((sure > 0) & (sure < 1)).all()
+    assert (
+        f"{100 * sure[0]:6.2f}" in next(line for line in text.splitlines() if line.startswith("ATOM"))[60:66]
+    )
+    assert form.cells("MKTAYIAKQA", 1)["recovery"] == 0.9
+
+
+def test_confidence_is_the_probability_given_all_others(pdb: str) -> None:
+    bound = on_structure(backbone(), pdb)
+    x = bound.codec.encode(["MKTAYIAKQR"])
+    x[0, 4] = 20
+    expected = bound.denoiser(x, torch.zeros(1))[0, 4].softmax(-1)[ProteinCodec(1).encode(["Y"])[0, 0]]
+    assert bound.codec.confidence("MKTAYIAKQR")[4] == pytest.approx(float(expected), rel=1e-5)  # type: ignore[attr-defined]
+
+
+def test_what_takes_no_structure(pdb: str) -> None:
+    other = Backbone(ProteinCodec(12), MaskedDiffusion(20), TransformerDenoiser(20, 8, depth=1, num_heads=1))
+    with pytest.raises(UnsupportedError, match="takes no structure"):
+        on_structure(other, pdb)
+    with pytest.raises(ConfigError, match="chain needs a structure"):
+        load_backbone("dna-yeast-promoter", chain="A")
+
+
+@pytest.fixture
+def predictor(tmp_path: Path) -> str:
+    StabilityPredictor(network()).save_pretrained(tmp_path / "predictor")
+    return str(tmp_path / "predictor")
+
+
+def test_stability_is_zero_at_the_wild_type_and_the_same_relaxed(pdb: str, predictor: str) -> None:
+    reward = Stability(pdb, predictor=predictor)
+    designs = ["MKTAYIAKQR", "MKTAYIAKQA", "MKTAYI"]
+    scores = reward(designs)
+    assert scores.values[0] == pytest.approx(0, abs=1e-5) and abs(scores.values[1]) > 1e-6
+    assert np.isnan(scores.values[2])
+    ids = reward.codec.encode(designs[:2])
+    letters = torch.nn.functional.one_hot(ids, 20).float().requires_grad_(True)
+    found = reward.relaxed(letters)
+    assert torch.allclose(found.double(), torch.from_numpy(scores.values[:2]), atol=1e-4)
+    found.sum().backward()
+    assert letters.grad is not None and letters.grad.abs().sum() > 0
+    unbound = Stability(predictor=predictor)(designs)
+    assert not unbound.ok.any() and "needs the structure" in unbound.message[0]
+
+
+def test_the_structure_of_the_backbone_is_that_of_the_reward() -> None:
+    words = [
+        "backbone=protein-inverse-folding",
+        "backbone.structure=x.pdb",
+        "backbone.chain=B",
+        "steering=svdd",
+    ]
+    found = compose([*words, "reward=stability"])
+    for role in ("reward", "heldout"):
+        assert found[role]["init_args"]["structure"] == "x.pdb" and found[role]["init_args"]["chain"] == "B"
+    assert compose([*words, "reward=stability", "reward.structure=y.pdb"])["reward"]["init_args"] == {
+        "structure": "y.pdb",
+        "chain": "B",
+        "predictor": "stability",
+    }
+
+
+def test_substitutions_of_one_protein_a_batch(file: str, tmp_path: Path) -> None:
+    table = tmp_path / "ddg.csv"
+    table.write_text("protein_id,mutation,ddg_kcal_mol\none,M1A,1.5\none,K2C,-0.5\ntwo,G1A,0.25\n")
+    data = StabilityDataModule(str(table), structures=[file], val=["two"], substitutions=5)
+    batch = data.collate(data.indices("train"))
+    assert batch["x"].shape == (3, 10) and sorted(batch["targets"][:, 0].tolist()) == [-0.5, 1.5]
+    first = batch["targets"][:, 0].tolist().index(1.5)
+    changed = (batch["x"][1 + first] != batch["x"][0]).nonzero()[:, 0].tolist()
+    assert changed == [0] and ProteinCodec(10).decode(batch["x"])[1 + first][0] == "A"
+    table.write_text("protein_id,mutation,ddg_kcal_mol\none,W1A,1.5\n")
+    with pytest.raises(DataError, match="does not fit"):
+        StabilityDataModule(str(table), structures=[file]).indices("train")
