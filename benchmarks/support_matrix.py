@@ -66,8 +66,8 @@ def proposals() -> Iterator[tuple[str, Proposal]]:
 
 
 def supports(needs: Needs, kind: Kind, differentiable: bool) -> bool:
-    """Whether a backbone of a kind and a reward are all that is needed."""
-    return needs.process in (None, kind) and (differentiable or not needs.gradient)
+    """Whether a backbone of a kind and a reward are all that is needed, designs being of any form."""
+    return not needs.trajectories and needs.process in (None, kind) and (differentiable or not needs.gradient)
 
 
 def words(needs: Needs) -> str:
@@ -77,6 +77,7 @@ def words(needs: Needs) -> str:
         "a reward": needs.reward and not needs.gradient,
         "random transitions with a density": needs.density,
         "a network that does not read the time": needs.time_independent,
+        "designs that are trajectories, a policy": needs.trajectories,
         f"a {needs.process} process": needs.process is not None,
     }
     return ", ".join(text for text, needed in said.items() if needed) or "nothing"

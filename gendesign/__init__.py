@@ -38,6 +38,8 @@ _HOME = {
     "PoissonFlowScheduler": "diffusers_bridge",
     "Preconditioned": "models.preconditioning",
     "PolicyGradient": "steering.policy_gradient",
+    "PolicyGuidance": "steering.policy_guidance",
+    "CovarianceAware": "steering.covariance_proposal",
     "FirstOrder": "steering.token_proposals",
     "Genetic": "steering.genetic",
     "Guidance": "steering.guidance",
@@ -87,6 +89,7 @@ __all__ = [
     "Genetic", "Guard", "GuardedReward",
     "Guidance", "Heun", "KTokens", "Labels", "LearnedValue", "LogLinear", "MaskedDiffusion", "MaskedExact",
     "MoleculeCodec", "PlugIn", "PoissonFlow", "PoissonFlowPipeline", "PoissonFlowScheduler", "PolicyGradient",
+    "PolicyGuidance", "CovarianceAware",
     "PosteriorMode", "PosteriorSamples", "ProteinCodec", "ReverseKL", "Reward", "RNACodec", "Scores", "SequenceCodec",
     "SMC", "Status", "Structure", "SVDD", "Task", "Unsteered", "VarianceAware", "blend", "compare", "design",
     "estimate_cost", "finetune", "list_backbones",
@@ -121,12 +124,14 @@ if TYPE_CHECKING:
     from gendesign.rewards.base import FunctionReward, Reward, Scores, Status
     from gendesign.run import design, estimate_cost
     from gendesign.steering.best_of_n import BestOfN
+    from gendesign.steering.covariance_proposal import CovarianceAware
     from gendesign.steering.drakes import DRAKES
     from gendesign.steering.finetuned import blend
     from gendesign.steering.genetic import Genetic
     from gendesign.steering.guidance import Guidance
     from gendesign.steering.learned_value import LearnedValue, load_value
     from gendesign.steering.policy_gradient import PolicyGradient
+    from gendesign.steering.policy_guidance import PolicyGuidance
     from gendesign.steering.proposals import PlugIn, VarianceAware
     from gendesign.steering.smc import SMC
     from gendesign.steering.svdd import SVDD

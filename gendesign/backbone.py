@@ -297,9 +297,11 @@ class Backbone(Configurable, LightningModule):
     def _add_figure(self, batch: Mapping[str, Tensor], num_times: int) -> None:
         # The same noise at every validation, so that two of them differ by the weights alone.
         noise = generator(self.seed, "validate", int(batch["position"]), self.global_rank, device=self.device)
-        given = {"num_times": num_times, "generator": noise, **given_in(batch, self.conditioning)}
+        given: dict[str, Any] = given_in(batch, self.conditioning)
         with torch.autocast(self.device.type, enabled=False):
-            figure = self.process.evaluate(self.denoiser, batch["x"], **given)
+            figure = self.process.evaluate(
+                self.denoiser, batch["x"], num_times=num_times, generator=noise, **given
+            )
         weight = batch["weight"].double()
         sums = torch.stack([(weight * figure).sum(), (weight * batch["mask"].sum(1)).sum()])
         self._sums = sums if self._sums is None else self._sums + sums

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from gendesign.errors import ConfigError, GendesignError
 
 TRAINING = ("fit", "fit-value", "finetune", "validate", "test")
-VERBS = ("design", "compare", "check", "list", "score", "data", *TRAINING)
+VERBS = ("design", "compare", "check", "list", "score", "data", "collect", *TRAINING)
 COMPARE_WORDS = """name or file of a configuration, then key=value: methods=[NAME,...], tasks=[NAME,...], what they
 are made of (methods.NAME.alpha=0.1, tasks.NAME.steps=40), seeds, network_evaluations=[...], reward_calls=[...], device,
 out"""
@@ -29,6 +29,7 @@ examples:
   gendesign check medium-specific                     what would run, and what it would cost
   gendesign score sequences.fasta reward=dna-expression out=scores.csv
   gendesign design images                             handwritten digits that compress well
+  gendesign collect Pendulum-v1 out=pendulum.npz      trajectories of policies from poor to good
   gendesign data get yeast_native_promoters_1011
   gendesign fit --config configs/train/dna_yeast_promoter.yaml
   gendesign finetune --config configs/finetune/dna_yeast_promoter.yaml
@@ -110,6 +111,12 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument("name", nargs="?")
     data.add_argument("--mirror", metavar="URL", help="fetch from here instead of GitHub")
     data.add_argument("--folder", metavar="DIR", help="put the table here instead of the cache")
+    collecting = verb("collect", "behaviour data from an environment of gymnasium", parent=common)
+    collecting.add_argument("environment", help="a name that gymnasium knows, such as Pendulum-v1")
+    collecting.add_argument(
+        "words", nargs="*", metavar="key=value",
+        help="out=FILE.npz or .hdf5, policies=WORD,... (random, swing-up@0.5, module:function), num_steps, seed",
+    )  # fmt: skip
     for name, about in (
         ("fit", "train a backbone or a predictor"),
         ("fit-value", "train the value of noisy states, which steering looks up"),
@@ -197,6 +204,10 @@ def _run(words: list[str]) -> None:
             from gendesign.command.fetch import data_verb
 
             return data_verb(arguments)
+        if arguments.verb == "collect":
+            from gendesign.command.collecting import collect_verb
+
+            return collect_verb(arguments)
         if arguments.verb == "compare":
             from gendesign.command.comparing import compare_verb
 

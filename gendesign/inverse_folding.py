@@ -55,15 +55,15 @@ def on_structure(backbone: Backbone, path: str, *, chain: str | None = None) -> 
         "structure": codec.structure.name,
         "chain": codec.structure.chain,
     }
-    codec.confidence = lambda sequence: _confidence(other, sequence)
+    codec.confidence = lambda sequence: _confidence(other, sequence, network.vocab_size)
     return other
 
 
 @torch.no_grad()
-def _confidence(backbone: Backbone, sequence: str) -> NDArray[np.float64]:
+def _confidence(backbone: Backbone, sequence: str, mask: int) -> NDArray[np.float64]:
     x = backbone.codec.encode([sequence]).to(backbone.device)[0]
     rows = x.repeat(len(x), 1)
-    rows.fill_diagonal_(backbone.denoiser.vocab_size)
+    rows.fill_diagonal_(mask)
     time = torch.full((ROWS,), 1 / len(x), device=x.device)
     parts = [
         backbone.denoiser(some, time[: len(some)])[torch.arange(len(some)), first + torch.arange(len(some))]

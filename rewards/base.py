@@ -100,6 +100,10 @@ class Reward(Configurable, ABC):
         """`relaxed`, and its standard deviation where the reward knows one."""
         return self.relaxed(x), None
 
+    def residuals(self, x: Float[Tensor, "B ..."]) -> Float[Tensor, "B R"] | None:
+        """E(x) with `relaxed` = -|e|^2/2 and terms that bend little, for guidance; None: not of this form."""
+        return None
+
     def to(self, device: str | torch.device) -> Reward:
         """Move what the reward computes with to a device; nothing to move by default."""
         return self

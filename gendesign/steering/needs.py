@@ -14,6 +14,7 @@ from gendesign.codecs import SequenceCodec, TokenCodec
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.rewards.base import Reward
+from gendesign.rl.policies import Trajectories
 
 Kind = Literal["masked", "continuous"]
 
@@ -28,6 +29,7 @@ class Needs:
         density: transitions that are random and have a log-density: no solver's steps.
         time_independent: a network whose answer does not depend on the time.
         process: the only kind of process; None: either.
+        trajectories: designs that are rows of observations and actions.
     """
 
     reward: bool = True
@@ -35,6 +37,7 @@ class Needs:
     density: bool = False
     time_independent: bool = False
     process: Kind | None = None
+    trajectories: bool = False
 
     def __or__(self, other: Needs) -> Needs:
         """Both together."""
@@ -44,6 +47,7 @@ class Needs:
             density=self.density or other.density,
             time_independent=self.time_independent or other.time_independent,
             process=self.process or other.process,
+            trajectories=self.trajectories or other.trajectories,
         )
 
     def unmet(self, backbone: Backbone | None, reward: Reward | None) -> str:
@@ -57,6 +61,8 @@ class Needs:
             kind, name = kind_of(backbone), type(backbone.process).__name__
             if self.process is not None and kind != self.process:
                 return f"needs a {self.process} process, this backbone's is {name}"
+            if self.trajectories and not isinstance(backbone.codec, Trajectories):
+                return f"needs trajectories with observations and actions, {type(backbone.codec).__name__} has none"
             if self.density and kind is None:
                 return f"needs transitions with a density, which {name} has not"
             if self.time_independent and backbone.denoiser.time_conditioned:

@@ -9,6 +9,7 @@ found (`predict`); `__call__` turns that into a transition q, whose log-density 
 - `VarianceAware` (after PiGDM): x_hat_0 moves to the mean of N(x_hat_0, V) exp(r/alpha), r to second order: d solves
   (1/V - H/alpha) d = g/alpha, with g, H the reward's gradient and Hessian. No product through the network; correlations
   between coordinates are left out. Song et al. 2023, Pseudoinverse-Guided Diffusion Models for Inverse Problems (ICLR).
+- `CovarianceAware`, the same with correlations: see `gendesign.steering.covariance_proposal`.
 - `FirstOrder` and `MaskedExact`: see `gendesign.steering.token_proposals`.
 
 Both continuous rules are Gaussian: exact at D = inf at best, and biased at finite D, where the score of the marginal is
@@ -34,6 +35,7 @@ from gendesign.errors import UnsupportedError
 from gendesign.rewards.base import Reward
 from gendesign.steering.needs import Needs
 from gendesign.steering.particles import Cost, Plan
+from gendesign.steering.tilting import expansion, tilted_mean
 from gendesign.steering.value import Value
 
 
@@ -250,61 +252,10 @@ class VarianceAware(MeanGuidance):
                 "VarianceAware needs the posterior variance, which this network does not predict; use PlugIn"
             )
         variance = prediction.variance
-        with torch.enable_grad():
-            leaf = prediction.mean.detach().requires_grad_()
-            value = relaxed_value(target, leaf).sum() / target.alpha
-            (gradient,) = torch.autograd.grad(value, leaf, create_graph=True)
-
-            def curvature(d: Tensor) -> Tensor:
-                if not gradient.requires_grad:  # a linear reward
-                    return torch.zeros_like(d)
-                (product,) = torch.autograd.grad(
-                    gradient, leaf, d, retain_graph=True, allow_unused=True, materialize_grads=True
-                )
-                return product
-
-            shift = tilted_mean(gradient.detach(), curvature, variance, iterations=self.iterations)
+        assert target.reward is not None
+        gradient, curvature = expansion(target.backbone, target.reward, prediction.mean, alpha=target.alpha)
+        shift = tilted_mean(gradient, curvature, lambda r: variance * r, iterations=self.iterations)
         return self._guided(prediction, shift, calls=len(x) * self.rewards_per_step)
-
-
-def tilted_mean(
-    gradient: Float[Tensor, "B N"], curvature: Any, variance: Float[Tensor, "B N"], *, iterations: int
-) -> Float[Tensor, "B N"]:
-    """Solve (1/V - H) d = g by conjugate gradients preconditioned with V, each row for itself.
-
-    Args:
-        gradient: g.
-        curvature: d -> H d.
-        variance: V.
-        iterations: at most. A row stops where 1/V - H is not positive along its direction; there the reward bends up
-            more than the Gaussian bends down, and the first step is that of a linear reward, d = V g.
-
-    Returns:
-        d, the change of the mean.
-    """
-    d, residual = torch.zeros_like(gradient), gradient
-    direction = variance * residual
-    rho = _dot(residual, direction)
-    live = rho > 0
-    for iteration in range(iterations):
-        # direction / V, where a variance of 0 makes the direction 0 too
-        own = torch.where(variance > 0, direction / variance, 0.0)
-        product = own - curvature(direction)
-        bend = _dot(direction, product)
-        convex = bend > 0
-        step = torch.where(convex, rho / bend, 1.0 if iteration == 0 else 0.0)
-        d = d + torch.where(live, step * direction, 0.0)
-        residual = residual - torch.where(live, step * product, 0.0)
-        z = variance * residual
-        fresh = _dot(residual, z)
-        live = live & convex & (fresh > 1e-24 * rho)
-        direction = z + torch.where(live, fresh / rho, 0.0) * direction
-        rho = fresh
-    return torch.where(gradient.isfinite().all(-1, keepdim=True), d, torch.nan)
-
-
-def _dot(a: Float[Tensor, "B N"], b: Float[Tensor, "B N"]) -> Float[Tensor, "B 1"]:
-    return (a * b).sum(-1, keepdim=True)
 
 
 def relaxed_value(target: Target, mean: Float[Tensor, "B ..."]) -> Float[Tensor, " B"]:
