@@ -49,7 +49,7 @@ _HOME = {
     "Labels": "conditioning",
     "PlugIn": "steering.proposals",
     "SMC": "steering.smc",
-    "MoleculeCodec": "molecule_codec",
+    "MoleculeCodec": "molecules.codec",
     "VarianceAware": "steering.proposals",
     "PosteriorMode": "steering.value",
     "PosteriorSamples": "steering.value",
