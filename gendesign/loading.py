@@ -19,6 +19,7 @@ from gendesign.errors import CheckpointError, ConfigError, GendesignError
 from gendesign.inverse_folding import on_structure
 from gendesign.models.base import Denoiser, VectorNetwork
 from gendesign.pretrained import CONFIG, find_pretrained, list_pretrained, load_weights, read_pretrained
+from gendesign.tempering import at_temperature
 
 SHIPPED = Path(__file__).parent / "models" / "pretrained"
 KINDS = (Codec, Process, Schedule, Unmasking, Denoiser, VectorNetwork, Conditioning)
@@ -37,6 +38,8 @@ def load_backbone(
     label: float | None = None,
     structure: str | None = None,
     chain: str | None = None,
+    temperature: float = 1.0,
+    precision: str = "float32",
 ) -> Backbone:
     """Load a backbone for use: in evaluation mode, without gradients.
 
@@ -51,21 +54,26 @@ def load_backbone(
         label: what a class-conditional backbone is conditioned on; see `Backbone.conditioned_on`.
         structure: PDB or mmCIF file whose chain a backbone of inverse folding designs sequences for.
         chain: letter of the chain, where several are proteins.
+        temperature: of each token's choice, where the backbone is a masked diffusion; see `gendesign.tempering`.
+        precision: "float32", or "bfloat16" for matrix products; see `gendesign.models.half`.
 
     Raises:
         CheckpointError: there is none, it is damaged, or its parts do not fit each other.
         TrustError: its config names code that is not trusted.
-        ConfigError: a prompt, or a label, for a backbone that takes none; a chain that the structure does not have.
-        UnsupportedError: a structure for a backbone that takes none.
+        ConfigError: a prompt, or a label, for a backbone that takes none; a chain that the structure does not have; no
+            such precision.
+        UnsupportedError: a structure, or a temperature, for a backbone that takes none.
         DataError: the structure cannot be read.
     """
+    if precision not in ("float32", "bfloat16"):
+        raise ConfigError(f"{name_or_path}: precision must be float32 or bfloat16, got {precision!r}")
     if chain is not None and structure is None:
         raise ConfigError(f"{name_or_path}: chain needs a structure, whose chain it is")
     if str(name_or_path).startswith(PIPELINE):
         from gendesign.diffusers_bridge import load_diffusers
 
-        if label is not None or structure is not None:
-            raise ConfigError(f"{name_or_path}: takes neither label nor structure; give a prompt")
+        if label is not None or structure is not None or temperature != 1:
+            raise ConfigError(f"{name_or_path}: takes no label, structure or temperature; give a prompt")
         if guidance_scale is None:
             return load_diffusers(str(name_or_path), device=device, prompt=prompt)
         return load_diffusers(str(name_or_path), device=device, prompt=prompt, guidance_scale=guidance_scale)
@@ -108,9 +116,12 @@ def load_backbone(
     backbone = backbone.to(device).eval().requires_grad_(False)
     if structure is not None:
         backbone = on_structure(backbone, structure, chain=chain)
-    if label is None:
-        return backbone
-    return backbone.conditioned_on(label, guidance_scale=1.0 if guidance_scale is None else guidance_scale)
+    if label is not None:
+        scale = 1.0 if guidance_scale is None else guidance_scale
+        backbone = backbone.conditioned_on(label, guidance_scale=scale)
+    if precision == "bfloat16":
+        backbone = backbone.in_bfloat16()
+    return backbone if temperature == 1 else at_temperature(backbone, temperature)
 
 
 def list_backbones() -> dict[str, str]:

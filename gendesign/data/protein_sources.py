@@ -1,8 +1,12 @@
-"""The public tables of protein stability: 129 small domains, their model backbones and single substitutions.
+"""The public tables of proteins.
 
-Tsuboyama et al. 2023, Mega-scale experimental analysis of protein folding stability in biology and design,
-doi 10.1038/s41586-023-06328-6; the subset, its structures and the sign of ddG (positive destabilises) as in
-Hermans et al. 2024. Their repository states no licence.
+Stability: 129 small domains, their model backbones and single substitutions. Tsuboyama et al. 2023, Mega-scale
+experimental analysis of protein folding stability in biology and design, doi 10.1038/s41586-023-06328-6; the subset,
+its structures and the sign of ddG (positive destabilises) as in Hermans et al. 2024. The repository states no licence.
+
+Brightness: variants of the green fluorescent protein of Aequorea victoria. Sarkisyan et al. 2016, Local fitness
+landscape of the green fluorescent protein, doi 10.1038/nature17995; mutations are numbered from 1 on a sequence without
+the first methionine, so that the literature's number is one more.
 """
 
 from __future__ import annotations
@@ -36,6 +40,13 @@ NAMES = """
     1uzc_A_8-70 2m8e_A_12-49
 """.split()
 """The domains, in the order of the tables."""
+
+AVGFP = (
+    "SKGEELFTGVVPILVELDGDVNGHKFSVSGEGEGDATYGKLTLKFICTTGKLPVPWPTLVTTLSYGVQCFSRYPDHMKQHDFFKSAMPEGYVQERTIFFKDDGNYKTRAEV"
+    "KFEGDTLVNRIELKGIDFKEDGNILGHKLEYNYNSHNVYIMADKQKNGIKVNFKIRHNIEDGSVQLADHYQQNTPIGDGPVLLPDNHYLSTQSALSKDPNEKRDHMVLLEF"
+    "VTAAGITHGMDELYK"
+)
+"""The wild type of the GFP variants, 237 amino acids."""
 
 _REPO, _COMMIT = "3BioCompBio/EvoStability", "598323bbaef4c3c897bfbe715a257c544dd0d4ef"
 _LICENCE = "not stated by the repository"
@@ -71,7 +82,44 @@ def _rebuild_subset(paths: Sequence[Path]) -> str:
     return csv_text(frame[list(taken)].rename(columns=taken))
 
 
+def _rebuild_gfp(paths: Sequence[Path]) -> str:
+    """Variants without stop codons; `SA108D` of the source, counted from 0, is A109D here."""
+    import pandas as pd
+
+    frame = pd.read_csv(paths[0], sep="\t", keep_default_na=False)
+    rows = []
+    for text, barcodes, brightness, std in frame.itertuples(index=False):
+        letters, names = list(AVGFP), []
+        for mutation in filter(None, text.split(":")):
+            old, place, new = mutation[1], int(mutation[2:-1]), mutation[-1]
+            if letters[place] != old:
+                raise ValueError(f"{mutation}: position {place + 1} of avGFP is {letters[place]}")
+            letters[place] = new
+            names.append(f"{old}{place + 1}{new}")
+        if "*" not in letters:
+            spread = f"{float(std):.6f}" if std != "" else ""
+            row = [":".join(names) or "WT", len(names), "".join(letters), f"{float(brightness):.6f}"]
+            rows.append([*row, int(barcodes), spread])
+    names = ["mutations", "n_mutations", "sequence", "log10_brightness", "n_barcodes", "brightness_std"]
+    return csv_text(pd.DataFrame(rows, columns=names))
+
+
 PROTEINS = (
+    Table(
+        "gfp_sarkisyan2016",
+        "protein/gfp_sarkisyan2016.csv.gz",
+        "measured brightness of 51,715 variants of avGFP, log10 fluorescence (Sarkisyan et al. 2016)",
+        "MIT, as the repository that carries the table",
+        (
+            Source(
+                "msalzm/nn4dms",
+                "4bd93d99a9e52194f50ec30efab26531ed658dc1",
+                "source_data/avgfp/amino_acid_genotypes_to_brightness.tsv",
+            ),
+        ),
+        _rebuild_gfp,
+        "573d4aa4f6feb8542f4fd2b585d39afe56a250125ef1e0734d07d27cff3e0b42",
+    ),
     Table(
         "megascale_backbones",
         "structures/megascale_backbones.jsonl.gz",

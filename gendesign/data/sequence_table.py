@@ -10,7 +10,7 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +71,7 @@ class SequenceTable:
         weight_column: str | None = None,
         trim: Trim | None = None,
         max_rows: int | None = None,
+        within: Mapping[str, tuple[float, float]] | None = None,
     ) -> SequenceTable:
         """Read and check a file; the arguments are those of `gendesign.data.sequences.SequenceDataModule`.
 
@@ -90,6 +91,10 @@ class SequenceTable:
             else rows.column(weight_column, meant_for="weight_column", path=path)
         )
 
+        bounds = [
+            (rows.column(name, meant_for="within", path=path), name, low, high)
+            for name, (low, high) in (within or {}).items()
+        ]
         problems = list(rows.problems)
         kept: list[int] = []
         ids = np.zeros((len(rows), codec.length), dtype=np.int16 if codec.vocab_size < 2**15 else np.int64)
@@ -107,10 +112,11 @@ class SequenceTable:
                     _number(column[row], name) for name, column in zip(names, values, strict=True)
                 ]
                 row_weights[row] = 1.0 if weights is None else _weight(weights[row])
+                inside = all(low <= _number(cells[row], name) <= high for cells, name, low, high in bounds)
             except (ValueError, DesignError) as error:
                 problems.append((rows.lines[row], str(error)))
                 continue
-            if kinds is None or kinds[row] in target_columns:
+            if inside and (kinds is None or kinds[row] in target_columns):
                 kept.append(row)
         if kinds is None:
             chosen, targets = kept, numbers[kept].reshape(len(kept), len(names))

@@ -8,7 +8,7 @@ is decided by a hash of (seed, group): it does not depend on the order of the fi
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,7 @@ class SequenceDataModule(StreamDataModule):
         bad_rows: `drop` counts and lists bad rows in the log; `error` refuses the file.
         trim: constant (prefix, suffix) to cut off; a sequence without them is a bad row.
         max_rows: read at most so many rows of the file, those whose sequences hash lowest: a fair part of it.
+        within: columns of numbers and the range [lowest, highest] that a row's must lie in; other rows are left out.
 
     Raises:
         ConfigError: arguments that contradict each other.
@@ -93,6 +94,7 @@ class SequenceDataModule(StreamDataModule):
         bad_rows: str = "drop",
         trim: tuple[str, str] | None = None,
         max_rows: int | None = None,
+        within: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         super().__init__(path, batch_size=batch_size, eval_batch_size=eval_batch_size, seed=seed)
         if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
@@ -129,6 +131,7 @@ class SequenceDataModule(StreamDataModule):
         self.bad_rows = bad_rows
         self.trim = trim
         self.max_rows = None if max_rows is None else whole("max_rows", max_rows)
+        self.within = {name: (float(low), float(high)) for name, (low, high) in (within or {}).items()}
         self._table: SequenceTable | None = None
         self._splits: dict[str, Index] = {}
 
@@ -188,6 +191,7 @@ class SequenceDataModule(StreamDataModule):
             weight_column=self.weight_column,
             trim=self.trim,
             max_rows=self.max_rows,
+            within=self.within,
         )
         if table.problems:
             listing = name_rows(table.problems, table.unit)

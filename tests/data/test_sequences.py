@@ -321,3 +321,17 @@ def test_evaluation_weighs_every_value_once(write: Write) -> None:
     thinned = data(path, sample_by="gene", split_column="set", eval_rows_per_value=1)
     assert len(thinned.indices("val")) == 2
     torch.testing.assert_close(next(iter(thinned.val_dataloader()))["weight"], torch.ones(2))
+
+
+# Rows within a range --------------------------------------------------------------------------------------------
+
+
+def test_rows_outside_a_range_are_left_out_and_are_not_bad(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write("t.csv", "sequence,y\nACGT,1.0\nCCCC,2.0\nGGGG,\nTTTT,3.5\n")
+    with caplog.at_level(logging.WARNING):
+        assert data(path, within={"y": (1.5, math.inf)}).sequences == ["CCCC", "TTTT"]
+    assert not caplog.records
+    with pytest.raises(DataError, match="within"):
+        _ = data(path, within={"z": (0.0, 1.0)}).sequences

@@ -266,3 +266,26 @@ def test_the_four_sites_of_gb1_from_a_zip(tmp_path: Path) -> None:
         "variant_39_40_41_54,n_mutations,count_input,count_selected,fitness\n"
         "VDGV,0,92735,338346,1.0\nADGV,1,34,43,0.06190966\n"
     )
+
+
+def test_gfp_variants_are_written_out_counted_from_one_and_without_stop_codons(tmp_path: Path) -> None:
+    path = tmp_path / "gfp.tsv"
+    head = "aaMutations\tuniqueBarcodes\tmedianBrightness\tstd\n"
+    path.write_text(
+        head
+        + "\t3645\t3.7192121319\t0.10\nSA108D\t1\t1.30103\t\nSS0K:SK237R\t2\t3.5\t0.02\nSC46*\t1\t1.6\t\n"
+    )
+    with pytest.raises(IndexError):  # the last of 237 positions is number 236, counted from 0
+        TABLES["gfp_sarkisyan2016"].rebuild([path])
+    path.write_text(
+        head
+        + "\t3645\t3.7192121319\t0.10\nSA108D\t1\t1.30103\t\nSS0K:SK236R\t2\t3.5\t0.02\nSC46*\t1\t1.6\t\n"
+    )
+    lines = TABLES["gfp_sarkisyan2016"].rebuild([path]).splitlines()
+    assert len(lines) == 4 and lines[1].startswith("WT,0,SKGEELFTG")
+    assert lines[2].split(",")[:2] == ["A109D", "1"] and lines[2].endswith(",1.301030,1,")
+    mutant = lines[3].split(",")
+    assert mutant[0] == "S1K:K237R" and mutant[2][0] == "K" and mutant[2][-1] == "R" and len(mutant[2]) == 237
+    path.write_text(head + "SK108D\t1\t1.3\t\n")
+    with pytest.raises(ValueError, match="position 109 of avGFP is A"):
+        TABLES["gfp_sarkisyan2016"].rebuild([path])

@@ -8,6 +8,7 @@ import yaml
 
 from gendesign.array_codecs import ImageCodec
 from gendesign.data.images import ImageDataModule
+from gendesign.data.protein_sources import AVGFP
 from gendesign.data.sequences import SequenceDataModule
 from gendesign.errors import MissingExtraError
 from gendesign.metrics.fidelity import frechet_distance
@@ -20,6 +21,7 @@ from gendesign.rewards.predictors import PRETRAINED
 rng = np.random.default_rng(0)
 DESIGNS = ["".join(rng.choice(list("ACGT"), 80)) for _ in range(4)]
 PREDICTORS = ["dna-expression", "dna-expression-heldout"]
+OF_GFP = ["gfp-brightness", "gfp-brightness-heldout"]
 REGRESSORS = ["molecule-seh", "molecule-seh-heldout"]
 CLASSIFIERS = ["digit-classifier", "digit-classifier-heldout"]
 
@@ -49,6 +51,8 @@ def test_every_shipped_reward_scores_designs_of_its_kind_and_no_others(name: str
         own, other = MOLECULES, [*IMAGES, *DESIGNS]
     if reward.unreadable(DESIGNS[0]) and name.startswith("protein-"):  # compared with the shipped reference
         own, other = [reference(name)], [*IMAGES, *DESIGNS]
+    if name.startswith("gfp-"):
+        own, other = [AVGFP], [*IMAGES, *DESIGNS]
     scores = reward(own)
     assert scores.ok.any() and reward.name == name
     assert np.isfinite(scores.values[scores.ok]).all()
@@ -56,7 +60,7 @@ def test_every_shipped_reward_scores_designs_of_its_kind_and_no_others(name: str
     assert not reward(["AC?N" * 20]).ok.any()
 
 
-@pytest.mark.parametrize("name", [*PREDICTORS, *REGRESSORS, "molecule-properties", *CLASSIFIERS])
+@pytest.mark.parametrize("name", [*PREDICTORS, *OF_GFP, *REGRESSORS, "molecule-properties", *CLASSIFIERS])
 def test_what_was_trained_is_small_and_has_a_card(name: str) -> None:
     folder = PRETRAINED / name
     assert sum(file.stat().st_size for file in folder.iterdir()) < 4e6
