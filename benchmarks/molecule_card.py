@@ -72,7 +72,8 @@ def wasserstein(first: NDArray[np.float64], second: NDArray[np.float64]) -> floa
 
 def odd_shares(molecules: list[str]) -> dict[str, float]:
     """Percent of the molecules that are odd in each way, and that hold rings of unusual size."""
-    parsed = [parse(smiles) for smiles in molecules]  # kept alive: ring information does not keep its molecule
+    # Kept alive: ring information does not keep its molecule.
+    parsed = [parse(smiles) for smiles in molecules]
     sizes = [[len(ring) for ring in molecule.GetRingInfo().AtomRings()] for molecule in parsed]
     rings = {
         "ring of 3 or 4": np.mean([any(size < 5 for size in some) for some in sizes]),

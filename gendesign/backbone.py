@@ -1,45 +1,41 @@
 """A backbone: codec + process + denoiser. It is trained, sampled, evaluated, saved and loaded as one thing.
 
-As a LightningModule it minimises the process's loss, divided by the number of coordinates, and validates with the
-process's figure (masked diffusion: the bound on the log-likelihood in bits a letter; continuous: EDM's weighted squared
-error):  sum_i w_i figure_i / sum_i w_i length_i  over designs i of weight w_i.
+What it does in training is in `gendesign.learner`.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from lightning.pytorch import LightningModule
 from torch import Generator, Tensor
 
 from gendesign.building import Configurable, describe, whole
 from gendesign.codecs import Codec
-from gendesign.conditioning import Conditioning, given_in
+from gendesign.conditioning import Conditioning
 from gendesign.designs import Design
-from gendesign.determinism import dropout_seeded, generator
+from gendesign.determinism import generator
 from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.diffusion.process import Prediction, Process
 from gendesign.diffusion.solvers import Solver, flow_step
 from gendesign.errors import ConfigError, UnsupportedError
+from gendesign.learner import Learner
 from gendesign.metrics.molecule_reference import MoleculeReference
 from gendesign.metrics.reference import Reference, load_reference
 from gendesign.models.base import Denoiser
 from gendesign.models.conditioned import Conditioned
 from gendesign.models.half import Half
-from gendesign.optimisation import adamw_with_cosine
 from gendesign.pretrained import load_weights, write_pretrained
 
 BLOCK = 64
 """Designs that share a stream of random numbers."""
 
 
-class Backbone(Configurable, LightningModule):
+class Backbone(Configurable, Learner):
     """A generative model of designs.
 
     Args:
@@ -93,7 +89,6 @@ class Backbone(Configurable, LightningModule):
         self.seed, self.muon = seed, muon
         self.folder: Path | None = None
         self.provenance: dict[str, Any] = {}
-        self._sums: Tensor | None = None
         self._reference: Reference | MoleculeReference | None = None
 
     # Use ---------------------------------------------------------------------------------------------------------
@@ -251,84 +246,6 @@ class Backbone(Configurable, LightningModule):
         if self._reference is None and path is not None and path.is_file():
             self._reference = load_reference(path)
         return self._reference
-
-    # Training ----------------------------------------------------------------------------------------------------
-
-    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        """Mean loss a coordinate, with noise and dropout that depend on (seed, batch of the run, rank) alone."""
-        place = (self.seed, "train", int(batch["position"]), self.global_rank)
-        noise = generator(*place, "noise", device=self.device)
-        with dropout_seeded(*place, "dropout", device=self.device):
-            given = given_in(batch, self.conditioning, generator=noise)
-            each = self.process.loss(self.denoiser, batch["x"], generator=noise, **given)
-        length = batch["x"].shape[1] if given["mask"] is None else given["mask"].sum(1).float().mean()
-        loss = (batch["weight"] * each).mean() / length
-        shown = loss.detach() / (math.log(2) if self.process.figure == "bits" else 1)
-        self.log(f"train_{self.process.figure}", shown, on_step=True, prog_bar=True)
-        return loss
-
-    def setup(self, stage: str) -> None:
-        """Take the codec that the data module has fitted, whose statistics become part of the checkpoint.
-
-        Raises:
-            ConfigError: the data are encoded by another codec than the model's.
-        """
-        fitted = getattr(getattr(self.trainer, "datamodule", None), "codec", None)
-        if not isinstance(fitted, Codec):
-            return
-        own, other = self.codec.unfitted(), fitted.unfitted()
-        if own != other:
-            raise ConfigError(
-                f"model and data need the same codec: model.codec is {own}, data.codec is {other}"
-            )
-        self.codec = fitted
-
-    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Add up the process's figure."""
-        self._add_figure(batch, self.val_times)
-
-    def test_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Add up the process's figure."""
-        self._add_figure(batch, self.test_times)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log `val_bits` or `val_loss`, a coordinate."""
-        self._log_figure("val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log `test_bits` or `test_loss`, a coordinate."""
-        self._log_figure("test")
-
-    def configure_optimizers(self) -> Any:
-        """AdamW, warm-up and cosine over the trainer's max_steps."""
-        return adamw_with_cosine(
-            self.denoiser,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            warmup_steps=self.warmup_steps,
-            total_steps=self.trainer.max_steps,
-            muon=self.muon,
-        )
-
-    def _add_figure(self, batch: Mapping[str, Tensor], num_times: int) -> None:
-        # The same noise at every validation, so that two of them differ by the weights alone.
-        noise = generator(self.seed, "validate", int(batch["position"]), self.global_rank, device=self.device)
-        given: dict[str, Any] = given_in(batch, self.conditioning)
-        with torch.autocast(self.device.type, enabled=False):
-            figure = self.process.evaluate(
-                self.denoiser, batch["x"], num_times=num_times, generator=noise, **given
-            )
-        weight = batch["weight"].double()
-        sums = torch.stack([(weight * figure).sum(), (weight * batch["mask"].sum(1)).sum()])
-        self._sums = sums if self._sums is None else self._sums + sums
-
-    def _log_figure(self, stage: str) -> None:
-        if self._sums is None:
-            return
-        figure, coordinates = self.trainer.strategy.reduce(self._sums, reduce_op="sum")
-        name = f"{stage}_{self.process.figure}"
-        self.log(name, figure / coordinates, prog_bar=True, rank_zero_only=False)
-        self._sums = None
 
     # Saving ------------------------------------------------------------------------------------------------------
 

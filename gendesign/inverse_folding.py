@@ -7,8 +7,6 @@ Dauparas et al. 2022, Robust deep learning-based protein sequence design using P
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -46,15 +44,11 @@ def on_structure(backbone: Backbone, path: str, *, chain: str | None = None) -> 
         )
     codec = StructureCodec(path, chain)
     condition = codec.structure.condition().tolist()
-    bound = OnStructure(network, condition).to(backbone.device).eval()
-    other = copy.copy(backbone)
-    other._modules = backbone._modules.copy()
-    other.codec, other.denoiser = codec, bound
-    other.init_args = backbone.init_args | {"codec": codec, "denoiser": bound}
-    other.provenance = backbone.provenance | {
-        "structure": codec.structure.name,
-        "chain": codec.structure.chain,
-    }
+    other = backbone.with_denoiser(
+        OnStructure(network, condition), structure=codec.structure.name, chain=codec.structure.chain
+    )
+    other.codec = codec
+    other.init_args["codec"] = codec
     codec.confidence = lambda sequence: _confidence(other, sequence, network.vocab_size)
     return other
 

@@ -5,8 +5,6 @@ See `gendesign.models.tempered` for what a temperature means.
 
 from __future__ import annotations
 
-import copy
-
 from gendesign.backbone import Backbone
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.errors import UnsupportedError
@@ -28,10 +26,6 @@ def at_temperature(backbone: Backbone, temperature: float) -> Backbone:
         raise UnsupportedError(
             f"a temperature is of masked diffusion; this backbone is {type(backbone.process).__name__}"
         )
-    tempered = Tempered(backbone.denoiser, temperature=temperature).to(backbone.device).eval()
-    other = copy.copy(backbone)
-    other._modules = backbone._modules.copy()
-    other.denoiser = tempered
-    other.init_args = backbone.init_args | {"denoiser": tempered}
-    other.provenance = backbone.provenance | {"temperature": temperature}
-    return other
+    return backbone.with_denoiser(
+        Tempered(backbone.denoiser, temperature=temperature), temperature=temperature
+    )

@@ -8,6 +8,8 @@ import torch
 from gendesign.backbone import Backbone
 from gendesign.codecs import DNACodec
 from gendesign.diffusion.masked import MaskedDiffusion
+from gendesign.errors import ConfigError
+from gendesign.loading import load_backbone
 from gendesign.models.half import Half
 from gendesign.models.mlp import MLPNetwork
 from gendesign.models.preconditioning import Preconditioned
@@ -47,3 +49,10 @@ def test_a_backbone_in_bfloat16_says_so_and_leaves_the_other_as_it_was() -> None
     assert other.provenance["precision"] == "bfloat16" and len(other.sample(3, steps=6)) == 3
     exact = first.log_likelihood(["ACGTACGTACGT"], seed=0)
     assert other.log_likelihood(["ACGTACGTACGT"], seed=0).tolist() == pytest.approx(exact.tolist(), rel=0.01)
+
+
+def test_a_shipped_backbone_is_loaded_in_either_precision() -> None:
+    other = load_backbone("dna-yeast-promoter", precision="bfloat16")
+    assert isinstance(other.denoiser, Half) and other.provenance["precision"] == "bfloat16"
+    with pytest.raises(ConfigError, match="float32 or bfloat16, got 'float16'"):
+        load_backbone("dna-yeast-promoter", precision="float16")
