@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from gendesign.errors import ConfigError, GendesignError
 
 TRAINING = ("fit", "fit-value", "finetune", "validate", "test")
-VERBS = ("design", "compare", "check", "list", "score", "data", "collect", *TRAINING)
+VERBS = ("design", "compare", "check", "list", "score", "data", "collect", "train-agent", *TRAINING)
 COMPARE_WORDS = """name or file of a configuration, then key=value: methods=[NAME,...], tasks=[NAME,...], what they
 are made of (methods.NAME.alpha=0.1, tasks.NAME.steps=40), seeds, network_evaluations=[...], reward_calls=[...], device,
 out"""
@@ -30,6 +30,7 @@ examples:
   gendesign score sequences.fasta reward=dna-expression out=scores.csv
   gendesign design images                             handwritten digits that compress well
   gendesign collect Pendulum-v1 out=pendulum.npz      trajectories of policies from poor to good
+  gendesign train-agent pendulum.npz method=iql       an agent of offline reinforcement learning
   gendesign data get yeast_native_promoters_1011
   gendesign fit --config configs/train/dna_yeast_promoter.yaml
   gendesign finetune --config configs/finetune/dna_yeast_promoter.yaml
@@ -117,6 +118,14 @@ def parser() -> argparse.ArgumentParser:
         "words", nargs="*", metavar="key=value",
         help="out=FILE.npz or .hdf5, policies=WORD,... (random, swing-up@0.5, module:function), num_steps, seed",
     )  # fmt: skip
+    agent = verb("train-agent", "an agent from trajectories: TD3+BC or IQL", parent=common)
+    agent.add_argument("data", help="a file of trajectories, .npz or .hdf5")
+    agent.add_argument(
+        "words", nargs="*", metavar="key=value",
+        help="method=td3bc or iql, its arguments (discount, lr, width, ...), steps, seed, out=FOLDER, environment, "
+        "synthetic=FILE with share=0.5 of each batch, episodes to try it on",
+    )  # fmt: skip
+    agent.add_argument("--quiet", action="store_true", help="no progress")
     for name, about in (
         ("fit", "train a backbone or a predictor"),
         ("fit-value", "train the value of noisy states, which steering looks up"),
@@ -142,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         again = (
             "the same command continues from its last checkpoint"
-            if words[:1] in (["fit"], ["fit-value"], ["finetune"])
+            if words[:1] in (["fit"], ["fit-value"], ["finetune"], ["train-agent"])
             else "--resume continues"
         )
         return _fail(error, f"interrupted; what was finished is on disk, and {again}", 130, debug)
@@ -208,6 +217,10 @@ def _run(words: list[str]) -> None:
             from gendesign.command.collecting import collect_verb
 
             return collect_verb(arguments)
+        if arguments.verb == "train-agent":
+            from gendesign.command.agents import train_agent_verb
+
+            return train_agent_verb(arguments)
         if arguments.verb == "compare":
             from gendesign.command.comparing import compare_verb
 

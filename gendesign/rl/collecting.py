@@ -1,7 +1,8 @@
 """Behaviour data: a mixture of policies, from poor to good, acts in an environment of gymnasium.
 
 A policy is a word: `random` draws actions evenly; `swing-up` is the controller of Pendulum-v1;
-`module:function` is a function of your own, from an observation to an action. `WORD@0.5` adds normal noise of
+`agent:FOLDER` is an agent that `gendesign train-agent` wrote; `module:function` is a function of your own, from an
+observation to an action. `WORD@0.5` adds normal noise of
 .5 of half an action's range. Episode i is acted by policy i modulo their number, with streams of (seed, i)
 alone: the same words give the same data.
 
@@ -126,7 +127,8 @@ def _episode(env: Any, action: Act, seed: int) -> Episode:
 
 def _policy(word: str) -> tuple[Act | None, float]:
     """The function that a word names (None: random), and its noise."""
-    name, at, level = word.partition("@")
+    name, at, level = word.rpartition("@")
+    name, level = (name, level) if at else (level, "")
     try:
         noise = finite("noise", float(level), at_least=0.0) if at else 0.0
     except ValueError:
@@ -137,7 +139,11 @@ def _policy(word: str) -> tuple[Act | None, float]:
         return swing_up, noise
     module, colon, function = name.partition(":")
     if not colon:
-        raise ConfigError(f"no policy {name!r}; expected random, swing-up or module:function")
+        raise ConfigError(f"no policy {name!r}; expected random, swing-up, agent:FOLDER or module:function")
+    if module == "agent":
+        from gendesign.rl.agent import load_agent  # heavy
+
+        return load_agent(function).act, noise
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:

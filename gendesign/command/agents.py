@@ -1,0 +1,145 @@
+"""The verb `train-agent`: an agent of offline reinforcement learning from files of trajectories."""
+
+import argparse
+import dataclasses
+import inspect
+import sys
+import time
+import typing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gendesign.command.assignment import nearest
+from gendesign.command.terminal import QUIET_SECONDS
+from gendesign.command.values import read_value
+from gendesign.errors import ConfigError, GendesignError, OutputError
+from gendesign.rl.agent import save_agent
+from gendesign.rl.collecting import make
+from gendesign.rl.evaluation import environment_name, evaluate, normalised_score
+from gendesign.rl.objectives import IQL, TD3BC, Objective
+from gendesign.rl.offline import train_agent
+from gendesign.rl.replay import Replay
+from gendesign.rl.trajectories import Trajectories
+from gendesign.rl.trajectory_files import read_trajectories
+
+METHODS: dict[str, type[Objective]] = {"td3bc": TD3BC, "iql": IQL}
+KEYS: dict[str, Any] = {
+    "method": str,
+    "out": str,
+    "synthetic": str,
+    "share": float,
+    "environment": str,
+    "steps": int,
+    "seed": int,
+    "episodes": int,
+}
+"""Words of the verb beside the arguments of its method, and their types."""
+
+
+def train_agent_verb(arguments: argparse.Namespace) -> None:
+    """Train, write the agent's folder, say how good it is where its environment is installed."""
+    method, given = _read(arguments.words)
+    out = Path(given["out"] or f"outputs/{Path(arguments.data).stem}-{given['method']}").expanduser()
+    if out.exists():  # before the work, not after it
+        raise OutputError(f"{out} exists; give another name or remove it")
+    named = given["environment"]
+    sources = [_bounded(read_trajectories(arguments.data), named)]
+    shares: list[float] = []
+    if given["synthetic"]:
+        sources.append(read_trajectories(given["synthetic"]))
+        if not 0 <= given["share"] <= 1:
+            raise ConfigError(
+                f"share, of synthetic rows in a batch, must be in [0, 1], got {given['share']:g}"
+            )
+        shares = [1 - given["share"], given["share"]]
+    replay = Replay.of(*sources, shares=shares)
+    checkpoint = out.with_name(out.name + ".checkpoint")
+    agent = train_agent(
+        replay,
+        method,
+        steps=given["steps"],
+        seed=given["seed"],
+        checkpoint=checkpoint,
+        progress=None if arguments.quiet else _Lines(),
+    )
+    about = {"method": method_settings(method), "steps": given["steps"], "seed": given["seed"]}
+    about |= {"data": arguments.data, "synthetic": given["synthetic"] or None, "shares": shares}
+    save_agent(agent, out, environment=sources[0].environment, provenance=about)
+    checkpoint.unlink(missing_ok=True)
+    print(out)
+    name = named or environment_name(sources[0])
+    if name and given["episodes"]:
+        try:
+            returns = evaluate(agent.act, name, episodes=given["episodes"], seed=given["seed"])
+        except GendesignError as error:
+            print(f"not tried in its environment: {error}")
+            return
+        deviation = f" ± {returns.std(ddof=1) / np.sqrt(len(returns)):.1f}" if len(returns) > 1 else ""
+        print(f"mean return of {len(returns)} episodes of {name}: {returns.mean():.1f}{deviation}")
+        try:
+            print(f"D4RL's normalised score: {normalised_score(returns.mean(), name):.1f}")
+        except ConfigError:
+            pass  # D4RL does not know it
+
+
+def method_settings(method: Objective) -> dict[str, Any]:
+    """Its class and arguments, plain."""
+    return {"name": type(method).__name__, **dataclasses.asdict(method)}
+
+
+def _read(words: list[str]) -> tuple[Objective, dict[str, Any]]:
+    defaults = {
+        "method": "td3bc", "out": "", "synthetic": "", "share": 0.5, "environment": "",
+        "steps": inspect.signature(train_agent).parameters["steps"].default, "seed": 0, "episodes": 10,
+    }  # fmt: skip
+    split: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"expected key=value, got {word!r}")
+        split[key] = value
+    name = split.get("method", defaults["method"])
+    if name not in METHODS:
+        raise ConfigError(f"no method {name!r}; {nearest(str(name), METHODS)}")
+    hints = typing.get_type_hints(METHODS[str(name)])
+    settings: dict[str, Any] = {}
+    given: dict[str, Any] = dict(defaults)
+    for key, text in split.items():
+        if key in KEYS:
+            given[key] = read_value(key, text, KEYS[key])
+        elif key in {field.name for field in dataclasses.fields(METHODS[str(name)])}:
+            settings[key] = read_value(key, text, hints[key])
+        else:
+            known = [*KEYS, *(field.name for field in dataclasses.fields(METHODS[str(name)]))]
+            raise ConfigError(f"no key {key!r}; {nearest(key, known)}")
+    if not isinstance(given["episodes"], int) or given["episodes"] < 0:
+        raise ConfigError(f"episodes must be a whole number of at least 0, got {given['episodes']!r}")
+    return METHODS[str(name)](**settings), given
+
+
+def _bounded(data: Trajectories, environment: str) -> Trajectories:
+    """With the bounds of actions that the environment names, where the file has none."""
+    if not environment:
+        return data
+    env = make(environment)
+    low, high, spec = env.action_space.low, env.action_space.high, env.spec.to_json()
+    env.close()
+    if data.action_low is not None:
+        return dataclasses.replace(data, environment=data.environment or spec)
+    return dataclasses.replace(data, action_low=low, action_high=high, environment=spec)
+
+
+class _Lines:
+    """A line on standard error now and then."""
+
+    def __init__(self) -> None:
+        self._shown = time.monotonic()
+
+    def __call__(self, done: int, total: int, losses: dict[str, float]) -> None:
+        now = time.monotonic()
+        if done == total or now - self._shown > QUIET_SECONDS:
+            parts = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+            print(f"step {done} of {total}: {parts}", file=sys.stderr, flush=True)
+            self._shown = now
