@@ -1,11 +1,13 @@
 # make design   64 promoters from a fresh clone: sets up .venv, runs, says where to look
 # make test     the same set-up with the developer's tools, then every check
 # make science  the slow tests
+# make arena    benchmarks/ARENA.md anew, half an hour on one core; the landscape's table lies in DATA (default:
+#               the folder dna/ of GENDESIGN_DATA); what has been run is kept in runs/
 # make train-NAME   trains configs/train/NAME.yaml (toy_2d, image_digits, image_digits_edm, image_folder, table, ...)
 #                   with more arguments in ARGS: make train-image_folder ARGS='--data.path pictures/'
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help design test lint types layers pytest science clean
+.PHONY: help design test lint types layers pytest science arena clean
 
 VENV ?= .venv
 OUT ?= outputs/design
@@ -67,6 +69,17 @@ pytest: $(VENV)/.dev
 
 science: $(VENV)/.dev
 	$(PY) -m pytest -m slow
+
+DATA ?= $(GENDESIGN_DATA)/dna
+ARENA := --data "$(DATA)" --out runs/arena
+
+arena: $(VENV)/.runtime
+	@test -f "$(DATA)/tfbind8_SIX6_REF_R1.csv.gz" || { echo "make arena needs tfbind8_SIX6_REF_R1.csv.gz in DATA, which is '$(DATA)'; give make arena DATA=FOLDER" >&2; exit 2; }
+	test -d runs/arena/backbone || $(PY) benchmarks/landscape.py $(ARENA)
+	test -d runs/arena/value || $(PY) benchmarks/arena_value.py $(ARENA)
+	test -d runs/arena/tuned || $(PY) benchmarks/arena_tuned.py $(ARENA)
+	$(BIN)/gendesign compare yeast_promoters out=runs/compare_yeast
+	$(PY) benchmarks/arena.py $(ARENA) --compared runs/compare_yeast
 
 train-%: $(VENV)/.images
 	$(BIN)/gendesign fit --config configs/train/$*.yaml $(ARGS)

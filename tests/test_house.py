@@ -184,6 +184,16 @@ def test_the_ci_runs_the_readme_s_command() -> None:
     )
 
 
+def test_the_makefile_runs_scripts_that_exist() -> None:
+    rules = (ROOT / "Makefile").read_text()
+    named = re.findall(r"benchmarks/\w+\.\w+", rules)
+    assert "benchmarks/arena.py" in named and all((ROOT / name).exists() for name in named), named
+    declared = re.search(r"^\.PHONY: (.*)$", rules, flags=re.MULTILINE)
+    assert declared and all(
+        re.search(rf"^{goal}:", rules, flags=re.MULTILINE) for goal in declared[1].split()
+    )
+
+
 def test_documents_speak_of_the_project_only() -> None:
     for path in [*DOCUMENTS, *SOURCES]:
         if path.exists():

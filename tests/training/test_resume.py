@@ -23,8 +23,13 @@ from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.errors import ConfigError
 from gendesign.loading import load_backbone
 from gendesign.models.dilated_conv import DilatedConvDenoiser
+from gendesign.models.predictor import ConvPredictor
+from gendesign.models.values import TokenValue
 from gendesign.optimisation import adamw_with_cosine
+from gendesign.rewards.dna import GCContent
 from gendesign.training.callbacks import EMA, ExportPretrained
+from gendesign.training.value_data import RollOuts
+from gendesign.training.value_training import ValueModel
 
 STEPS = 7
 
@@ -66,36 +71,52 @@ def run(
     module = SequenceDataModule(
         str(table(folder)), DNACodec(12), sample_by="gene", val_fraction=0.2, batch_size=6
     )
-    Trainer(
-        max_steps=STEPS,
-        accelerator="cpu",
+    export = ExportPretrained(str(folder / "pretrained"), monitor="val_bits")
+    fit(
+        backbone,
+        module,
+        [EMA(decay=0.7), record, export, saving(folder, save_every)],
         val_check_interval=3 * accumulate,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
         accumulate_grad_batches=accumulate,
-        gradient_clip_val=1.0,
         precision="bf16-mixed",
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[
-            EMA(decay=0.7),
-            record,
-            ExportPretrained(str(folder / "pretrained"), monitor="val_bits"),
-            ModelCheckpoint(
-                folder,
-                every_n_train_steps=save_every,
-                save_top_k=0,
-                save_last=True,
-                enable_version_counter=False,
-            ),
-        ],
         **trainer,
-    ).fit(backbone, module, ckpt_path="last", weights_only=True)
+    )
     return backbone
 
 
-def assert_same(first: Backbone, second: Backbone) -> None:
+def run_value(folder: Path, record: Record) -> ValueModel:
+    """The same of a value, on roll-outs that are drawn anew when training starts."""
+    torch.manual_seed(0)
+    base = Backbone(DNACodec(12), MaskedDiffusion(4), DilatedConvDenoiser(4, 8, depth=1))
+    network = TokenValue(ConvPredictor(5, 12, 1, width=8, depth=1, poolings=1, hidden=8, dropout=0.3))
+    model = ValueModel(network, target="soft", alpha=0.1, warmup_steps=3)
+    data = RollOuts(base, GCContent(), num=10, steps=3, batch_size=6)
+    fit(model, data, [EMA(decay=0.7), record, saving(folder, 2)], val_check_interval=3)
+    return model
+
+
+def saving(folder: Path, every: int) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        folder, every_n_train_steps=every, save_top_k=0, save_last=True, enable_version_counter=False
+    )
+
+
+def fit(module: LightningModule, data: Any, callbacks: list[Callback], **trainer: Any) -> None:
+    Trainer(
+        max_steps=STEPS,
+        accelerator="cpu",
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        gradient_clip_val=1.0,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=callbacks,
+        **trainer,
+    ).fit(module, data, ckpt_path="last", weights_only=True)
+
+
+def assert_same(first: LightningModule, second: LightningModule) -> None:
     for name, weight in first.named_parameters():
         assert torch.equal(weight, second.get_parameter(name)), name
 
@@ -128,15 +149,19 @@ def test_a_run_that_died_reaches_the_same_losses(
 
 
 @pytest.mark.whole
-def test_a_killed_process_leaves_a_checkpoint_to_resume_from(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trained", [run, run_value])
+def test_a_killed_process_leaves_a_checkpoint_to_resume_from(tmp_path: Path, trained: Any) -> None:
     (tmp_path / "straight").mkdir(), (tmp_path / "broken").mkdir()
-    code = f"from test_resume import *; run(Path({str(tmp_path / 'broken')!r}), Record(5, kill=True))"
+    broken = f"{trained.__name__}(Path({str(tmp_path / 'broken')!r}), Record(5, kill=True))"
     died = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, check=False
+        [sys.executable, "-c", f"from test_resume import *; {broken}"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        check=False,
     )
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()[-2000:]
     straight, after = Record(), Record()
-    whole, resumed = run(tmp_path / "straight", straight), run(tmp_path / "broken", after)
+    whole, resumed = trained(tmp_path / "straight", straight), trained(tmp_path / "broken", after)
     assert sorted(after.losses) == [4, 5, 6]
     assert all(straight.losses[step] == losses for step, losses in after.losses.items())
     assert_same(whole, resumed)
