@@ -31,6 +31,8 @@ class DiTNetwork(VectorNetwork):
         num_heads: attention heads.
         dropout: in the blocks.
         cond_dim: length of the vector `cond` that a conditional network takes; 0 for none.
+        reach: steps before and after that each step sees directly; see `Neighbours`. What follows from the step before,
+            as states do, is learned sooner with it.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -46,11 +48,13 @@ class DiTNetwork(VectorNetwork):
         num_heads: int = 4,
         dropout: float = 0.0,
         cond_dim: int = 0,
+        reach: int = 0,
     ) -> None:
         super().__init__()
         self.steps = whole("steps", steps)
         self.dim = whole("dim", dim)
         whole("width", width), whole("depth", depth), whole("num_heads", num_heads)
+        whole("reach", reach, at_least=0)
         if width % (2 * num_heads):
             raise ConfigError(
                 f"width must be a multiple of 2 * num_heads (rotary pairs); got {width} and {num_heads}"
@@ -64,7 +68,7 @@ class DiTNetwork(VectorNetwork):
         # rotary positions tell steps apart only by their distance; the first and the last step are special
         self.positions = nn.Parameter(0.02 * Tensor(steps, width).normal_())
         self.blocks = nn.ModuleList(
-            TransformerBlock(width, num_heads, dropout, modulated=True) for _ in range(depth)
+            TransformerBlock(width, num_heads, dropout, modulated=True, reach=reach) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, 2 * dim)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,6 +101,10 @@ class ArrayDataModule(StreamDataModule):
     @abstractmethod
     def _read(self) -> Arrays:
         """The usable rows, and the bad ones."""
+
+    def facts(self) -> dict[str, Any]:
+        """What else a backbone trained on these data is to remember of them, as plain values."""
+        return {}
 
     @property
     def arrays(self) -> Arrays:

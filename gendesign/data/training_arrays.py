@@ -35,7 +35,7 @@ def describe_arrays(data: ArrayDataModule) -> dict[str, Any]:
     said: dict[str, Any] = {name: getattr(data, name) for name in _WRITTEN if hasattr(data, name)}
     if isinstance(data, ToyDataModule):
         said |= {"num": data.num, "seed": data.seed}
-    return said | {"num_train": len(data.indices("train"))}
+    return said | {"num_train": len(data.indices("train"))} | data.facts()
 
 
 def training_arrays(backbone: Backbone) -> Array | None:

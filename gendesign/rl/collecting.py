@@ -24,7 +24,7 @@ from gendesign.rl.swing_up import swing_up
 from gendesign.rl.trajectories import Episode, Trajectories
 
 Act = Callable[[NDArray[Any]], Any]
-MIXTURES = {"Pendulum-v1": ("random", "swing-up@1", "swing-up@0.5", "swing-up@0.2", "swing-up")}
+MIXTURES = {"Pendulum-v1": ("random", "swing-up@1", "swing-up@0.7", "swing-up@0.4", "swing-up@0.2")}
 """Policies where none are named; elsewhere `random` alone."""
 
 
@@ -76,22 +76,29 @@ def collect(
         episodes.append(_episode(env, action, int(stream.integers(2**31))))
         done += len(episodes[-1])
     spec = env.spec.to_json() if env.spec else ""
+    seen = env.observation_space
     env.close()
     about = {"collected": environment, "policies": list(words), "seed": seed, "num_steps": num_steps}
-    return Trajectories(tuple(episodes), low, high, spec, about)
+    return Trajectories(tuple(episodes), low, high, spec, about, seen.low, seen.high)
 
 
 def make(environment: str) -> Any:
-    """An environment whose observations and actions are flat vectors of numbers."""
+    """An environment whose observations and actions are flat vectors of numbers.
+
+    Args:
+        environment: a name that gymnasium knows, or its specification as JSON.
+    """
     try:
         import gymnasium
+        from gymnasium.envs.registration import EnvSpec
     except ImportError as error:
         raise MissingExtraError("gymnasium", "rl") from error
     try:
-        env: Any = gymnasium.make(environment)
+        spec: Any = EnvSpec.from_json(environment) if environment.startswith("{") else environment
+        env: Any = gymnasium.make(spec)
     except gymnasium.error.DependencyNotInstalled as error:
         raise MissingExtraError(f"what {environment} needs ({error})", "rl") from error
-    except gymnasium.error.Error as error:
+    except (gymnasium.error.Error, ValueError) as error:
         raise ConfigError(f"no environment {environment!r}: {error}") from error
     box = gymnasium.spaces.Box
     for name, space in (("observation", env.observation_space), ("action", env.action_space)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,13 +11,17 @@ from gendesign.data.images import ArrayDataModule
 from gendesign.designs import Array
 from gendesign.errors import DataError
 from gendesign.files.arrays import Arrays
-from gendesign.rl.trajectories import Trajectories
+from gendesign.rl.trajectories import About, Trajectories
 from gendesign.rl.trajectory_codec import TrajectoryCodec
 from gendesign.rl.trajectory_files import read_trajectories
 
 
 def cut(data: Trajectories, steps: int, *, stride: int = 1) -> tuple[Array, list[str]]:
-    """All segments of `steps` rows (observation, action, reward, terminal) that lie within one episode.
+    """Segments of `steps` rows (observation, action, reward, terminal), none of them of two episodes.
+
+    An episode that terminated goes on in its last state, with actions half-way between their bounds (0 where these are
+    not known), rewards of 0 and terminal 1: so ends appear at every row of a segment, as often as in the data, and the
+    last observation is seen. A truncated one stops where it stops.
 
     Returns:
         Segments [rows, steps, S + A + 2], starting at every `stride`-th step, and the episode of each.
@@ -28,12 +32,18 @@ def cut(data: Trajectories, steps: int, *, stride: int = 1) -> tuple[Array, list
     found: list[Array] = []
     names: list[str] = []
     for number, episode in enumerate(data.episodes):
-        if len(episode) < steps:
-            continue
         ends = (episode.rewards[:, None], episode.terminations[:, None])
-        rows = np.concatenate([episode.observations[:-1], episode.actions, *ends], axis=1)
+        rows = np.concatenate([episode.observations[:-1], episode.actions, *ends], axis=1, dtype=np.float64)
+        if episode.terminations[-1]:
+            action = np.zeros(episode.actions.shape[1])
+            if data.action_low is not None and data.action_high is not None:
+                action = (data.action_low + data.action_high) / 2
+            rest = np.concatenate([episode.observations[-1], action, [0.0, 1.0]])
+            rows = np.concatenate([rows, np.tile(rest, (steps - 1, 1))])
+        if len(rows) < steps:
+            continue
         windows = np.lib.stride_tricks.sliding_window_view(rows, steps, axis=0)[::stride]
-        found.append(windows.transpose(0, 2, 1).astype(np.float64))
+        found.append(windows.transpose(0, 2, 1))
         names += [str(number)] * len(windows)
     if not found:
         longest = max(map(len, data.episodes))
@@ -42,10 +52,12 @@ def cut(data: Trajectories, steps: int, *, stride: int = 1) -> tuple[Array, list
 
 
 class SegmentDataModule(ArrayDataModule):
-    """Segments of the episodes of a file of trajectories (.npz, .hdf5); those of one episode stay in one split.
+    """Segments of the episodes of trajectories; those of one episode stay in one split.
+
+    A segment's return, the sum of its rewards, is its target, by which backbones may be conditioned.
 
     Args:
-        path: the file.
+        path: as `read_trajectories` takes it.
         codec: says how many steps a segment has.
         stride: steps from one segment's start to the next.
         val_fraction: as in `ArrayDataModule`, and so the rest.
@@ -77,13 +89,27 @@ class SegmentDataModule(ArrayDataModule):
         )
         self.stride = whole("stride", stride)
         self.trajectory_codec = codec
+        self._about = About()
 
     def _read(self) -> Arrays:
-        segments, episodes = cut(
-            read_trajectories(Path(self.path)), self.trajectory_codec.steps, stride=self.stride
-        )
+        data = read_trajectories(self.path)
+        segments, episodes = cut(data, self.trajectory_codec.steps, stride=self.stride)
         if segments.shape[2] != len(self.trajectory_codec.columns):
             raise DataError(
                 f"{self.path}: rows have {segments.shape[2]} numbers, the codec {len(self.trajectory_codec.columns)}"
             )
-        return Arrays(segments, np.zeros((len(segments), 0)), {"episode": episodes}, unit="segment")
+        self._about = data.about
+        returns = segments[:, :, -2].sum(1, keepdims=True)
+        return Arrays(segments, returns, {"episode": episodes}, unit="segment")
+
+    def facts(self) -> dict[str, Any]:
+        """The environment, and the bounds of its observations, which synthetic data are to keep."""
+        assert len(self.arrays)
+        low, high = self._about.observation_low, self._about.observation_high
+        known = low is not None and high is not None
+        return {
+            "stride": self.stride,
+            "environment": self._about.environment,
+            "observation_low": low.tolist() if known else None,
+            "observation_high": high.tolist() if known else None,
+        }

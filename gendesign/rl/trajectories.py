@@ -11,7 +11,7 @@ Fu et al. 2020, D4RL: Datasets for Deep Data-Driven Reinforcement Learning, arXi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -49,50 +49,57 @@ class Episode:
 
 
 @dataclass(frozen=True)
-class Trajectories:
-    """Episodes of one environment.
+class About:
+    """What is known of trajectories beside their numbers.
 
     Args:
-        episodes: of equal numbers of observations S and of actions A.
         action_low: lower bound of each action [A]; None where not known.
         action_high: upper bound.
+        observation_low: lower bound of each observation [S], -inf where there is none; None where not known.
+        observation_high: upper bound.
         environment: gymnasium's EnvSpec as JSON; "" where not known.
         provenance: where they came from, plain data.
 
     Raises:
-        DataError: an episode is no episode; the message names it and the step, both from 0.
+        DataError: one bound without the other.
     """
 
-    episodes: Sequence[Episode]
     action_low: NDArray[Any] | None = None
     action_high: NDArray[Any] | None = None
+    observation_low: NDArray[Any] | None = None
+    observation_high: NDArray[Any] | None = None
     environment: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.episodes:
-            raise DataError("expected at least one episode, got none")
         if (self.action_low is None) != (self.action_high is None):
             raise DataError("give both bounds of actions, or neither")
-        first = self.episodes[0]
-        widths = (first.observations.shape[1:], first.actions.shape[1:])
-        for number, episode in enumerate(self.episodes):
-            _check_shapes(episode, f"episode {number}")
-            if (episode.observations.shape[1:], episode.actions.shape[1:]) != widths:
-                raise DataError(
-                    f"episode {number}: observations and actions have {episode.observations.shape[1]} and "
-                    f"{episode.actions.shape[1]} numbers, those of episode 0 {widths[0][0]} and {widths[1][0]}"
-                )
-            self._check_values(episode, number)
+        if (self.observation_low is None) != (self.observation_high is None):
+            raise DataError("give both bounds of observations, or neither")
 
-    @property
-    def num_steps(self) -> int:
-        """Transitions of all episodes."""
-        return sum(map(len, self.episodes))
+    def check(self, episode: Episode, number: int, *, like: Episode) -> None:
+        """Refuse what is no episode.
 
-    def returns(self) -> NDArray[np.float64]:
-        """The sum of rewards of each episode."""
-        return np.array([episode.rewards.sum(dtype=np.float64) for episode in self.episodes])
+        Args:
+            episode: to be checked.
+            number: from 0, for messages.
+            like: an episode of the same numbers of observations and actions, usually the first.
+
+        Raises:
+            DataError: the message names the episode and the step, both from 0.
+        """
+        _check_shapes(episode, f"episode {number}")
+        widths = (like.observations.shape[1:], like.actions.shape[1:])
+        if (episode.observations.shape[1:], episode.actions.shape[1:]) != widths:
+            raise DataError(
+                f"episode {number}: observations and actions have {episode.observations.shape[1]} and "
+                f"{episode.actions.shape[1]} numbers, those of episode 0 {widths[0][0]} and {widths[1][0]}"
+            )
+        bounds = (("observations", self.observation_low), ("actions", self.action_low))
+        for (name, low), width in zip(bounds, widths, strict=True):
+            if low is not None and low.shape != width:
+                raise DataError(f"episode {number}: {width[0]} {name}, but bounds of {low.size}")
+        self._check_values(episode, number)
 
     def _check_values(self, episode: Episode, number: int) -> None:
         for name in ("observations", "actions", "rewards"):
@@ -119,6 +126,53 @@ class Trajectories:
                 f"episode {number}, step {len(episode) - 1}: the last step neither terminates nor is truncated; "
                 "set its truncation where recording stopped"
             )
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """Episodes of one environment, of equal numbers of observations S and of actions A.
+
+    Args:
+        episodes: at least one.
+        action_low: as in `About`, and so the rest.
+
+    Raises:
+        DataError: an episode is no episode; the message names it and the step, both from 0.
+    """
+
+    episodes: Sequence[Episode]
+    action_low: NDArray[Any] | None = None
+    action_high: NDArray[Any] | None = None
+    environment: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    observation_low: NDArray[Any] | None = None
+    observation_high: NDArray[Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.episodes:
+            raise DataError("expected at least one episode, got none")
+        about = self.about
+        for number, episode in enumerate(self.episodes):
+            about.check(episode, number, like=self.episodes[0])
+
+    @classmethod
+    def of(cls, episodes: Sequence[Episode], about: About) -> Trajectories:
+        """Episodes, and what is known of them."""
+        return cls(episodes, **{each.name: getattr(about, each.name) for each in fields(About)})
+
+    @property
+    def about(self) -> About:
+        """What is known beside the episodes."""
+        return About(**{each.name: getattr(self, each.name) for each in fields(About)})
+
+    @property
+    def num_steps(self) -> int:
+        """Transitions of all episodes."""
+        return sum(map(len, self.episodes))
+
+    def returns(self) -> NDArray[np.float64]:
+        """The sum of rewards of each episode."""
+        return np.array([episode.rewards.sum(dtype=np.float64) for episode in self.episodes])
 
 
 def _check_shapes(episode: Episode, where: str) -> None:

@@ -13,7 +13,7 @@ from gendesign.models.mlp import MLPNetwork
 from gendesign.models.preconditioning import Preconditioned
 from gendesign.models.unet2d import TIME_SCALE, UNet2DNetwork
 
-KINDS = ["mlp", "dit", "unet", "colour"]
+KINDS = ["mlp", "dit", "near", "unet", "colour"]
 
 
 def make(kind: str, *, dropout: float = 0.0, live: bool = True) -> VectorNetwork:
@@ -23,6 +23,8 @@ def make(kind: str, *, dropout: float = 0.0, live: bool = True) -> VectorNetwork
         network = MLPNetwork(12, 16, depth=2, dropout=dropout)
     elif kind == "dit":
         network = DiTNetwork(4, 3, 16, depth=2, num_heads=2, dropout=dropout)
+    elif kind == "near":
+        network = DiTNetwork(4, 3, 16, depth=2, num_heads=2, dropout=dropout, reach=1)
     elif kind == "unet":
         network = UNet2DNetwork(6, 2, widths=(8, 16), norm_groups=4, dropout=dropout)
     else:
@@ -136,6 +138,7 @@ def test_inputs_that_do_not_fit(kind: str) -> None:
         (lambda: DiTNetwork(0, 2), "steps must be"),
         (lambda: DiTNetwork(2, 2, 20, num_heads=4), "multiple of 2"),
         (lambda: DiTNetwork(2, 2, dropout=-0.1), "dropout"),
+        (lambda: DiTNetwork(2, 2, reach=-1), "reach"),
         (lambda: UNet2DNetwork(8, 7), "multiples of 2, got 8 x 7"),
         (lambda: UNet2DNetwork(10, 8, widths=(8, 8, 8)), "multiples of 4, got 10 x 8"),
         (lambda: UNet2DNetwork(8, 8, widths=(12,)), "multiples of norm_groups=8"),

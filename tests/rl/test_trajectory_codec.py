@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from gendesign.data.training_arrays import describe_arrays
 from gendesign.errors import ConfigError, DataError
 from gendesign.rl.policies import Trajectories as Readable
 from gendesign.rl.segments import SegmentDataModule, cut
@@ -31,19 +32,33 @@ def counted(lengths: list[int]) -> Trajectories:
     return Trajectories(tuple(episodes), np.array([-2.0]), np.array([2.0]))
 
 
+def truncated(lengths: list[int]) -> Trajectories:
+    """The same without any termination."""
+    return Trajectories(counted([1, *lengths]).episodes[1:], np.array([-2.0]), np.array([2.0]))
+
+
 def codec(steps: int = 4) -> TrajectoryCodec:
     return TrajectoryCodec(2, [-2.0], [2.0], steps=steps)
 
 
 def test_segments_never_cross_an_episodes_end():
     rows, names = cut(counted([6, 3, 9]), 4)
-    assert len(rows) == len(names) == 3 + 0 + 6
-    assert np.array_equal(np.diff(rows[:, :, 0]), np.ones((9, 3)))
-    assert [len(set(np.round(r[:, 1]))) for r in rows] == [1] * 9
-    assert rows[:3, :, -1].sum() == 1 and rows[2, -1, -1] == 1  # the termination, in the last segment alone
-    assert len(cut(counted([9]), 4, stride=2)[0]) == 3
+    assert names == ["0"] * 6 + ["2"] * 6
+    assert [len(set(np.round(r[:, 1]))) for r in rows] == [1] * 12
+    assert np.array_equal(np.diff(rows[6:, :, 0]), np.ones((6, 3)))
+    assert len(cut(counted([3, 9]), 4, stride=2)[0]) == 2 + 3
     with pytest.raises(DataError, match="no episode has 10 steps, the longest 9"):
-        cut(counted([9]), 10)
+        cut(truncated([9]), 10)
+
+
+def test_an_episode_that_terminated_stays_in_its_last_state():
+    rows, _ = cut(counted([6, 3, 9]), 4)
+    first = rows[:6]  # one a step of the episode, so that ends are as frequent as in the data
+    assert first[:, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert first[-1, :, 0].tolist() == [5, 6, 6, 6]
+    assert first[-1, :, -1].tolist() == [1, 1, 1, 1] and not first[0, :, -1].any()
+    assert (first[-1, 1:, 2] == 0).all() and (first[-1, 1:, 3] == 0).all()
+    assert not rows[6:, :, -1].any()
 
 
 def test_round_trip_within_the_clip_and_statistics():
@@ -91,6 +106,8 @@ def test_the_data_module_keeps_episodes_together(tmp_path):
     sides = [{data.arrays.columns["episode"][i] for i in data.indices(s)} for s in ("train", "val", "test")]
     assert not sides[0] & sides[1] and not sides[0] & sides[2] and data.codec.is_fitted
     assert data.collate(data.indices("train")[:8])["x"].shape == (8, 20)
+    assert np.allclose(data.arrays.targets[:, 0], data.arrays.designs[:, :, 3].sum(1))
+    assert describe_arrays(data)["environment"] == "" and describe_arrays(data)["stride"] == 1
     wrong = SegmentDataModule(str(path), TrajectoryCodec(3, [-2.0], [2.0], steps=4))
     with pytest.raises(DataError, match="rows have 5 numbers, the codec 6"):
         wrong.setup("fit")
