@@ -119,11 +119,11 @@ def parser() -> argparse.ArgumentParser:
         help="out=FILE.npz or .hdf5, policies=WORD,... (random, swing-up@0.5, module:function), num_steps, seed",
     )  # fmt: skip
     agent = verb("train-agent", "an agent from trajectories: TD3+BC or IQL", parent=common)
-    agent.add_argument("data", help="a file of trajectories, .npz or .hdf5")
+    agent.add_argument("data", help="trajectories: .npz, .hdf5 or minari:ID")
     agent.add_argument(
         "words", nargs="*", metavar="key=value",
         help="method=td3bc or iql, its arguments (discount, lr, width, ...), steps, seed, out=FOLDER, environment, "
-        "synthetic=FILE with share=0.5 of each batch, episodes to try it on",
+        "synthetic=FILE with share=0.5 of each batch, or backbone=NAME with turns, updates, segments, mode, strength",
     )  # fmt: skip
     agent.add_argument("--quiet", action="store_true", help="no progress")
     for name, about in (

@@ -1,8 +1,15 @@
-"""The verb `train-agent`: an agent of offline reinforcement learning from files of trajectories."""
+"""The verb `train-agent`: an agent of offline reinforcement learning from trajectories.
+
+    gendesign train-agent pendulum.npz method=td3bc synthetic=guided.npz share=0.5
+    gendesign train-agent pendulum.npz method=iql backbone=rl-pendulum turns=4 mode=diagonal
+
+With `backbone=` the agent guides synthetic data of its own, made anew every `updates` steps.
+"""
 
 import argparse
 import dataclasses
 import inspect
+import shutil
 import sys
 import time
 import typing
@@ -15,14 +22,17 @@ from gendesign.command.assignment import nearest
 from gendesign.command.terminal import QUIET_SECONDS
 from gendesign.command.values import read_value
 from gendesign.errors import ConfigError, GendesignError, OutputError
+from gendesign.loading import load_backbone
 from gendesign.rl.agent import save_agent
 from gendesign.rl.collecting import make
 from gendesign.rl.evaluation import environment_name, evaluate, normalised_score
+from gendesign.rl.loop import Loop
 from gendesign.rl.objectives import IQL, TD3BC, Objective
 from gendesign.rl.offline import train_agent
 from gendesign.rl.replay import Replay
 from gendesign.rl.trajectories import Trajectories
 from gendesign.rl.trajectory_files import read_trajectories
+from gendesign.steering.policy_guidance import PolicyGuidance
 
 METHODS: dict[str, type[Objective]] = {"td3bc": TD3BC, "iql": IQL}
 KEYS: dict[str, Any] = {
@@ -35,6 +45,17 @@ KEYS: dict[str, Any] = {
     "seed": int,
     "episodes": int,
 }
+LOOP: dict[str, Any] = {
+    "backbone": str,
+    "turns": int,
+    "updates": int,
+    "warmup": int,
+    "segments": int,
+    "sampling_steps": int,
+    "mode": str,
+    "strength": float,
+}
+"""Words of the loop, which `backbone=` switches on."""
 """Words of the verb beside the arguments of its method, and their types."""
 
 
@@ -45,34 +66,44 @@ def train_agent_verb(arguments: argparse.Namespace) -> None:
     if out.exists():  # before the work, not after it
         raise OutputError(f"{out} exists; give another name or remove it")
     named = given["environment"]
-    sources = [_bounded(read_trajectories(arguments.data), named)]
-    shares: list[float] = []
-    if given["synthetic"]:
-        sources.append(read_trajectories(given["synthetic"]))
-        if not 0 <= given["share"] <= 1:
-            raise ConfigError(
-                f"share, of synthetic rows in a batch, must be in [0, 1], got {given['share']:g}"
-            )
-        shares = [1 - given["share"], given["share"]]
-    replay = Replay.of(*sources, shares=shares)
-    checkpoint = out.with_name(out.name + ".checkpoint")
-    agent = train_agent(
-        replay,
-        method,
-        steps=given["steps"],
-        seed=given["seed"],
-        checkpoint=checkpoint,
-        progress=None if arguments.quiet else _Lines(),
-    )
-    about = {"method": method_settings(method), "steps": given["steps"], "seed": given["seed"]}
-    about |= {"data": arguments.data, "synthetic": given["synthetic"] or None, "shares": shares}
-    save_agent(agent, out, environment=sources[0].environment, provenance=about)
-    checkpoint.unlink(missing_ok=True)
+    real = _bounded(read_trajectories(arguments.data), named)
+    progress = None if arguments.quiet else _Lines()
+    about = {"data": arguments.data, "method": method_settings(method), "seed": given["seed"]}
+    if not 0 <= given["share"] <= 1:
+        raise ConfigError(f"share, of synthetic rows in a batch, must be in [0, 1], got {given['share']:g}")
+    if given["backbone"]:
+        folder = out.with_name(out.name + ".loop")
+        loop = _loop(given)
+        agent = loop.run(
+            load_backbone(given["backbone"]),
+            real,
+            method,
+            seed=given["seed"],
+            folder=folder,
+            progress=progress,
+        )
+        save_agent(agent, out, environment=real.environment, provenance=about | {"loop": loop.settings()})
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        checkpoint = out.with_name(out.name + ".checkpoint")
+        sources, shares = [real], []
+        if given["synthetic"]:
+            sources.append(read_trajectories(given["synthetic"]))
+            shares = [1 - given["share"], given["share"]]
+        agent = train_agent(
+            Replay.of(*sources, shares=shares), method,
+            steps=given["steps"], seed=given["seed"], checkpoint=checkpoint, progress=progress,
+        )  # fmt: skip
+        about |= {"steps": given["steps"], "synthetic": given["synthetic"] or None, "shares": shares}
+        save_agent(agent, out, environment=real.environment, provenance=about)
+        checkpoint.unlink(missing_ok=True)
     print(out)
-    name = named or environment_name(sources[0])
+    name = named or environment_name(real)
     if name and given["episodes"]:
         try:
-            returns = evaluate(agent.act, name, episodes=given["episodes"], seed=given["seed"])
+            returns = evaluate(
+                agent.act, named or real.environment, episodes=given["episodes"], seed=given["seed"]
+            )
         except GendesignError as error:
             print(f"not tried in its environment: {error}")
             return
@@ -92,7 +123,7 @@ def method_settings(method: Objective) -> dict[str, Any]:
 def _read(words: list[str]) -> tuple[Objective, dict[str, Any]]:
     defaults = {
         "method": "td3bc", "out": "", "synthetic": "", "share": 0.5, "environment": "",
-        "steps": inspect.signature(train_agent).parameters["steps"].default, "seed": 0, "episodes": 10,
+        "steps": inspect.signature(train_agent).parameters["steps"].default, "seed": 0, "episodes": 10, "backbone": "",
     }  # fmt: skip
     split: dict[str, str] = {}
     for word in words:
@@ -107,16 +138,31 @@ def _read(words: list[str]) -> tuple[Objective, dict[str, Any]]:
     settings: dict[str, Any] = {}
     given: dict[str, Any] = dict(defaults)
     for key, text in split.items():
-        if key in KEYS:
-            given[key] = read_value(key, text, KEYS[key])
+        if key in KEYS or key in LOOP:
+            given[key] = read_value(key, text, KEYS.get(key) or LOOP[key])
         elif key in {field.name for field in dataclasses.fields(METHODS[str(name)])}:
             settings[key] = read_value(key, text, hints[key])
         else:
-            known = [*KEYS, *(field.name for field in dataclasses.fields(METHODS[str(name)]))]
+            known = [*KEYS, *LOOP, *(field.name for field in dataclasses.fields(METHODS[str(name)]))]
             raise ConfigError(f"no key {key!r}; {nearest(key, known)}")
+    stray = sorted(LOOP.keys() & split.keys())
+    if stray and not given["backbone"]:
+        raise ConfigError(f"{stray[0]} belongs to the loop; name its backbone=, such as rl-pendulum")
+    clash = sorted({"steps", "synthetic"} & split.keys())
+    if clash and given["backbone"]:
+        raise ConfigError(f"{clash[0]} does not go with backbone=; say turns, updates, warmup and segments")
     if not isinstance(given["episodes"], int) or given["episodes"] < 0:
         raise ConfigError(f"episodes must be a whole number of at least 0, got {given['episodes']!r}")
     return METHODS[str(name)](**settings), given
+
+
+def _loop(given: dict[str, Any]) -> Loop:
+    """The loop's settings, with its own defaults."""
+    plain = {key: given[key] for key in ("turns", "updates", "warmup", "segments") if key in given}
+    if "sampling_steps" in given:
+        plain["steps"] = given["sampling_steps"]
+    guided = {key: given[key] for key in ("mode", "strength") if key in given}
+    return Loop(share=given["share"], guidance=PolicyGuidance(**{"mode": "diagonal", **guided}), **plain)
 
 
 def _bounded(data: Trajectories, environment: str) -> Trajectories:

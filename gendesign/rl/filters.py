@@ -132,7 +132,7 @@ class TerminalFilter(Filter):
 
     def fit(self, real: Trajectories) -> TerminalFilter:
         try:
-            from scipy.spatial import cKDTree
+            from scipy.spatial import KDTree
         except ImportError as error:
             raise MissingExtraError("scipy", "rl") from error
         rows = np.concatenate([_transitions(episode) for episode in real.episodes])
@@ -141,7 +141,7 @@ class TerminalFilter(Filter):
         chosen = ends | (np.arange(len(rows)) % stride == 0)
         self._mean, self._std = rows.mean(0), rows.std(0) + 1e-9
         self._ends = ends[chosen]
-        self._tree = cKDTree((rows[chosen] - self._mean) / self._std) if ends.any() else None
+        self._tree = KDTree((rows[chosen] - self._mean) / self._std) if ends.any() else None
         self.fitted = True
         return self
 

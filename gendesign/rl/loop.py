@@ -108,7 +108,7 @@ class Loop:
             agent = method.agent(replay)
             learner = method.learner(agent)
         total = self.warmup + self.turns * self.updates
-        about = {"method": describe(method), "seed": seed, "rows": len(replay), "loop": self._about()}
+        about = {"method": describe(method), "seed": seed, "rows": len(replay), "loop": self.settings()}
         kept = None if folder is None else Path(folder)
         place = None if kept is None else kept / "loop.checkpoint"
         done = read_checkpoint(place, about, learner) if place is not None and place.exists() else 0
@@ -155,7 +155,8 @@ class Loop:
             write_trajectories(made, file)
         return made
 
-    def _about(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
+        """All of them, plain."""
         plain = {
             name: getattr(self, name) for name in ("turns", "updates", "warmup", "segments", "share", "steps")
         }

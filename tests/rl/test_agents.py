@@ -237,6 +237,8 @@ def test_the_verb_trains_tries_and_collects(tmp_path, capsys, monkeypatch):
         (["out=c", "method=iqk"], "did you mean 'iql'"),
         (["out=c", "discount=2"], "at most 1"),
         (["out=c", "share=2", "synthetic=real.npz"], "share"),
+        (["out=c", "turns=2"], "name its backbone"),
+        (["out=c", "backbone=rl-pendulum"], "steps does not go with backbone"),
     ):
         assert cli.main([*words, *more]) == 2
         assert re.search(message, capsys.readouterr().err), message
