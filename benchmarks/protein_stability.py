@@ -10,6 +10,7 @@ It needs the tables megascale_backbones and stability_megascale_subset (`gendesi
 import argparse
 import math
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from gendesign.codecs import ProteinCodec
 from gendesign.data.stability import StabilityDataModule
 from gendesign.data.structures import StructureDataModule, batch_structures
 from gendesign.files.structures import threaded_pdb
-from gendesign.models.structure_denoiser import StructureDenoiser
+from gendesign.models.pairwise_energy import PairwiseEnergy
 from gendesign.rewards.predictors import load_trained
 from gendesign.rewards.stability import Stability, StabilityPredictor
 
@@ -34,32 +35,33 @@ def settings(name: str) -> dict:
     return yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["data"]["init_args"]
 
 
-def stability_data(name: str) -> StabilityDataModule:
-    """Substitutions as one of the predictors saw them, whole proteins in a batch."""
-    return StabilityDataModule(**settings(name) | {"substitutions": 5000})
-
-
 @torch.no_grad()
 def predictors() -> None:
-    """Spearman and RMSE of ddG by test protein."""
+    """Spearman and RMSE of ddG by test protein, and what the standard deviation says of the error."""
+    errors = {}
     for reward in ("stability", "stability-heldout"):
-        data = stability_data(f"protein_{reward.replace('-', '_')}")
-        model = load_trained(reward, StabilityPredictor, (StructureDenoiser,))
-        mean = np.concatenate([data.collate([i])["targets"][:, 0] for i in data.indices("train")]).mean()
-        rho, errors, found, truth = [], [], [], []
+        data = StabilityDataModule(**settings(f"protein_{reward.replace('-', '_')}"))
+        model = load_trained(reward, StabilityPredictor, (PairwiseEnergy,))
+        train = np.concatenate([data.tables[i][np.isfinite(data.tables[i])] for i in data.indices("train")])
+        rho, found, spread, truth = {}, [], [], []
         for i in data.indices("test"):
             batch = data.collate([i])
-            y = batch["targets"][:, 0].numpy()
-            ddg = -model.change(batch["x"][1:], batch["x"][:1], model.network.encode(batch["cond"])).numpy()
-            rho.append(spearmanr(ddg, y)[0]), errors.append(math.sqrt(((ddg - y) ** 2).mean()))
-            found.append(ddg), truth.append(y)
-        ddg, y = np.concatenate(found), np.concatenate(truth)
-        rmse, flat = (np.sqrt(((guess - y) ** 2).mean()) for guess in (ddg, mean))
+            measured = batch["targets"][0].isfinite()
+            members = model(batch)[:, 0, measured].double()
+            ddg, y = members.mean(0).numpy(), batch["targets"][0, measured].double().numpy()
+            rho[data.proteins.structures[i].name] = spearmanr(ddg, y)[0]
+            found.append(ddg), truth.append(y), spread.append(members.std(0, correction=0).numpy())
+        ddg, y, std = (np.concatenate(parts) for parts in (found, truth, spread))
+        errors[reward] = ddg - y
+        rmse, flat = (np.sqrt(((guess - y) ** 2).mean()) for guess in (ddg, train.mean()))
         print(
-            f"{reward}: {len(rho)} proteins, {len(y)} substitutions; Spearman by protein, median {np.median(rho):.3f} "
-            f"({min(rho):.3f} to {max(rho):.3f}), of all {spearmanr(ddg, y)[0]:.3f}; RMSE {rmse:.3f} "
-            f"kcal/mol (the training mean everywhere: {flat:.3f})"
+            f"{reward}: {len(rho)} proteins, {len(y)} substitutions; Spearman by protein, median "
+            f"{np.median(list(rho.values())):.3f} ({min(rho.values()):.3f} to {max(rho.values()):.3f}), of all "
+            f"{spearmanr(ddg, y)[0]:.3f}; RMSE {rmse:.3f} kcal/mol (the training mean everywhere: {flat:.3f}); "
+            f"|error| against std {spearmanr(np.abs(ddg - y), std)[0]:.2f}"
         )
+        print("  " + ", ".join(f"{name} {value:.2f}" for name, value in rho.items()))
+    print(f"errors of the two: Pearson {np.corrcoef(*errors.values())[0, 1]:.2f}")
 
 
 @torch.no_grad()
@@ -81,6 +83,7 @@ def backbone() -> None:
     alone = np.array([-sum(math.log(share[a]) for a in one.sequence) for one in test])
     logits = base.denoiser(torch.full_like(batch["x"], 20), None, batch["cond"], batch["mask"])
     hit = ((logits.argmax(-1) == batch["x"]) & batch["mask"]).sum(1).numpy()
+    drawn = sum(share[a] for one in test for a in one.sequence) / lengths.sum()
     common = max(share, key=share.get)
     same = sum(one.sequence.count(common) for one in test) / lengths.sum()
     each = np.random.default_rng(0).integers(0, len(test), (1000, len(test)))
@@ -89,14 +92,25 @@ def backbone() -> None:
         f"{len(test)} proteins, {lengths.sum()} residues: perplexity {math.exp(nats.sum() / lengths.sum()):.2f} "
         f"({low:.2f} to {high:.2f}), composition {math.exp(alone.sum() / lengths.sum()):.2f}; "
         f"most likely amino acid from the backbone alone {hit.sum() / lengths.sum():.3f}, "
-        f"most common one ({common}) {same:.3f}"
+        f"most common one ({common}) {same:.3f}, one drawn from the composition {drawn:.3f}"
     )
 
 
+MUTATIONS = 5
+METHODS = {
+    "base": (gd.Unsteered(), False),
+    "SVDD(10)": (gd.SVDD(candidates=10, alpha=0.2), False),
+    "guidance": (gd.Guidance(alpha=0.2), False),
+    f"base, at most {MUTATIONS} mutations": (gd.Unsteered(), True),
+    f"SVDD(10), at most {MUTATIONS} mutations": (gd.SVDD(candidates=10, alpha=0.2), True),
+}
+
+
 def designs(num: int, proteins: int) -> None:
-    """Base and SVDD: what the predictors say, recovery, and likelihood under the base."""
+    """What the predictors say of designs, recovery, and likelihood under the base: means over proteins, and ranges."""
     data = StructureDataModule(**settings("protein_inverse_folding"))
     rows: dict[str, list[list[float]]] = {}
+    start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         for i in data.indices("test")[:proteins]:
             one = data.structures[i]
@@ -104,26 +118,31 @@ def designs(num: int, proteins: int) -> None:
             Path(path).write_text(threaded_pdb(one, one.sequence))
             base = gd.load_backbone("protein-inverse-folding", structure=path)
             guide, auditor = Stability(path), Stability(path, predictor="stability-heldout")
-            for name, steering in (("base", gd.Unsteered()), ("SVDD", gd.SVDD(candidates=5, alpha=0.1))):
+            for name, (steering, bounded) in METHODS.items():
+                given = {"start": one.sequence, "remask": MUTATIONS} if bounded else {}
                 run = gd.design(
-                    base, guide, steering, num_designs=num, seed=0, base_designs=0, heldout=auditor
+                    base, guide, steering, num_designs=num, seed=0, base_designs=0, heldout=auditor, **given
                 )
                 own = np.mean([[a == b for a, b in zip(d, one.sequence, strict=True)] for d in run.designs])
-                held = list(run.scores.values())[1].values
+                held = run.scores["stability-heldout"].values
                 rows.setdefault(name, []).append(
                     [np.median(run.values), np.median(held), (held > 0).mean(), own, run.naturalness.mean()]
                 )
+            print(one.name, f"{time.process_time() - start:.0f} s", flush=True)
     print("| | guide, median | auditor, median | above wild type, auditor | recovery | perplexity |")
     print("|---|---|---|---|---|---|")
     for name, found in rows.items():
-        m = np.mean(found, axis=0)
-        print(f"| {name} | {m[0]:.2f} | {m[1]:.2f} | {m[2]:.0%} | {m[3]:.1%} | {math.exp(-m[4]):.1f} |")
+        m, low, high = np.mean(found, axis=0), np.min(found, axis=0), np.max(found, axis=0)
+        print(
+            f"| {name} | {m[0]:.2f} ({low[0]:.2f} to {high[0]:.2f}) | {m[1]:.2f} ({low[1]:.2f} to {high[1]:.2f}) | "
+            f"{m[2]:.0%} ({low[2]:.0%} to {high[2]:.0%}) | {m[3]:.1%} | {math.exp(-m[4]):.1f} |"
+        )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("what", choices=("predictors", "backbone", "designs"))
-    parser.add_argument("--num", type=int, default=16, help="designs a protein")
+    parser.add_argument("--num", type=int, default=8, help="designs a protein")
     parser.add_argument("--proteins", type=int, default=18, help="test proteins")
     options = parser.parse_args()
     if options.what == "designs":

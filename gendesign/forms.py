@@ -123,7 +123,7 @@ class Fold(Text):
         threaded: dict[str, bytes | Files] = {}
         for rank, design in enumerate(designs, start=1):
             if self.codec.is_valid(design):
-                sure = None if self.codec.confidence is None else self.codec.confidence(str(design))
+                sure = self.codec.confidence(str(design))
                 text = threaded_pdb(self.codec.structure, str(design), confidence=sure)
                 threaded[f"design_{rank:04d}.pdb"] = text.encode()
         return {**super().files(designs, titles, rows), "structures": threaded}

@@ -1,6 +1,6 @@
 """A backbone of sequences on any structure, bound to one: p(x | structure), which every steering method then works on.
 
-    confidence_i = p(x_i | x_j for all j other than i, structure)
+    chance_i(a) = p(x_i = a | x_j for all j other than i, structure)        confidence_i = chance_i(x_i)
 
 Dauparas et al. 2022, Robust deep learning-based protein sequence design using ProteinMPNN, doi 10.1126/science.add2187.
 """
@@ -49,12 +49,12 @@ def on_structure(backbone: Backbone, path: str, *, chain: str | None = None) -> 
     )
     other.codec = codec
     other.init_args["codec"] = codec
-    codec.confidence = lambda sequence: _confidence(other, sequence, network.vocab_size)
+    codec.tell = lambda sequence: _chances(other, sequence, network.vocab_size)
     return other
 
 
 @torch.no_grad()
-def _confidence(backbone: Backbone, sequence: str, mask: int) -> NDArray[np.float64]:
+def _chances(backbone: Backbone, sequence: str, mask: int) -> NDArray[np.float64]:
     x = backbone.codec.encode([sequence]).to(backbone.device)[0]
     rows = x.repeat(len(x), 1)
     rows.fill_diagonal_(mask)
@@ -63,6 +63,5 @@ def _confidence(backbone: Backbone, sequence: str, mask: int) -> NDArray[np.floa
         backbone.denoiser(some, time[: len(some)])[torch.arange(len(some)), first + torch.arange(len(some))]
         for first, some in zip(range(0, len(x), ROWS), rows.split(ROWS), strict=True)
     ]
-    probability = torch.cat(parts).double().softmax(-1)[torch.arange(len(x)), x]
-    found: NDArray[np.float64] = probability.cpu().numpy()
+    found: NDArray[np.float64] = torch.cat(parts).double().softmax(-1).cpu().numpy()
     return found

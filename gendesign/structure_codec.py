@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from gendesign.codecs import ProteinCodec
 from gendesign.files.structures import read_structure
 
-Confidence = Callable[[str], NDArray[np.float64]]
-"""The probability of each amino acid of a design, given all others and the backbone."""
+Chances = Callable[[str], NDArray[np.float64]]
+"""Of a design, the probability of every amino acid at each residue, given all others and the backbone; [L, K]."""
 
 
 class StructureCodec(ProteinCodec):
@@ -23,7 +23,7 @@ class StructureCodec(ProteinCodec):
 
     Attributes:
         structure: what was read.
-        confidence: set by the backbone that the codec belongs to; None where nobody tells.
+        tell: set by the backbone that the codec belongs to; None where nobody tells.
 
     Raises:
         DataError: the file cannot be read, or holds no protein.
@@ -32,5 +32,24 @@ class StructureCodec(ProteinCodec):
 
     def __init__(self, path: str, chain: str | None = None) -> None:
         self.structure = read_structure(path, chain=chain)
-        self.confidence: Confidence | None = None
+        self.tell: Chances | None = None
         super().__init__(len(self.structure))
+
+    def chances(self, design: str) -> NDArray[np.float64] | None:
+        """The probability of every amino acid at each residue, given all others of the design and the backbone.
+
+        Args:
+            design: a valid one.
+
+        Returns:
+            [L, K]; None where nobody tells.
+        """
+        return None if self.tell is None else self.tell(design)
+
+    def confidence(self, design: str) -> NDArray[np.float64] | None:
+        """The same of the design's own amino acids; [L]."""
+        found = self.chances(design)
+        if found is None:
+            return None
+        confidence: NDArray[np.float64] = found[np.arange(len(design)), self.encode([design])[0].numpy()]
+        return confidence

@@ -12,6 +12,10 @@ Dauparas et al. 2022, Robust deep learning-based protein sequence design using P
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import gelu
@@ -61,20 +65,22 @@ class MessageLayer(nn.Module):
         self.W1, self.W2, self.W3 = (nn.Linear(n, width) for n in (width + context, width, width))
         self.dense = FeedForward(width)
 
+    def hidden(self, joined: Float[Tensor, "*B W"]) -> Float[Tensor, "*B W"]:
+        """Messages before W3, from W1 of the joined vectors, which are overwritten where no gradient is wanted."""
+        return activated(self.W2(activated(joined)))
+
     def update(
         self,
-        h: Float[Tensor, "B L W"],
-        joined: Float[Tensor, "B L N W"],
-        counted: Bool[Tensor, "E L N"],
-        mask: Bool[Tensor, "E L"],
-    ) -> Float[Tensor, "B L W"]:
-        """New nodes from W1 of the joined vectors."""
-        hidden = gelu(self.W2(gelu(joined))) * counted[..., None]
-        bias = counted.sum(-1, keepdim=True) * self.W3.bias
-        message = (nn.functional.linear(hidden.sum(2), self.W3.weight) + bias) / SCALE
+        h: Float[Tensor, "*B W"],
+        total: Float[Tensor, "*B W"],
+        count: Int[Tensor, "*#B 1"],
+        mask: Bool[Tensor, "*#B 1"],
+    ) -> Float[Tensor, "*B W"]:
+        """New nodes, from the sum of their hidden messages and the number of these."""
+        message = (nn.functional.linear(total, self.W3.weight) + count * self.W3.bias) / SCALE
         h = self.norm1(h + self.dropout(message))
         h = self.norm2(h + self.dropout(self.dense(h)))
-        return h * mask[..., None]
+        return h * mask
 
 
 class EncoderLayer(MessageLayer):
@@ -99,7 +105,8 @@ class EncoderLayer(MessageLayer):
         mask: Bool[Tensor, "E L"],
     ) -> tuple[Float[Tensor, "E L W"], Float[Tensor, "E L N W"]]:
         """New nodes, and new edges from them."""
-        h = self.update(h, self._joined(self.W1, h, edges, near), counted, mask)
+        hidden = self.hidden(self._joined(self.W1, h, edges, near)) * counted[..., None]
+        h = self.update(h, hidden.sum(2), counted.sum(-1, keepdim=True), mask[..., None])
         hidden = gelu(self.W12(gelu(self._joined(self.W11, h, edges, near))))
         return h, self.norm3(edges + self.dropout(self.W13(hidden)))
 
@@ -107,6 +114,37 @@ class EncoderLayer(MessageLayer):
         own, edge, other = linear.weight.split(self.width, dim=1)
         mine = nn.functional.linear(h, own, linear.bias)[:, :, None]
         return mine + nn.functional.linear(edges, edge) + gather(nn.functional.linear(h, other), near)
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """The residues of E encoded backbones, one after the other, as nodes of one graph: S = E L.
+
+    Each node has R states, one a sequence on its backbone, side by side, so that what a node hears is copied in one
+    piece.
+
+    Attributes:
+        edges: to their neighbours.
+        near: which these are, of all S.
+        counted: which of them have coordinates.
+        mask: residues with coordinates.
+    """
+
+    edges: Float[Tensor, "S N W"]
+    near: Int[Tensor, "S N"]
+    counted: Bool[Tensor, "S N"]
+    mask: Bool[Tensor, " S"]
+
+    @cached_property
+    def itself(self) -> Int[Tensor, " I"]:
+        """Where in the S N edges a node hears itself."""
+        nodes = torch.arange(len(self.near), device=self.near.device)[:, None]
+        return (self.near == nodes).flatten().nonzero().squeeze(-1)
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether all neighbours count."""
+        return bool(self.counted.all())
 
 
 class DecoderLayer(MessageLayer):
@@ -122,29 +160,40 @@ class DecoderLayer(MessageLayer):
 
     def forward(
         self,
-        h: Float[Tensor, "B L W"],
-        seen: Float[Tensor, "B L W2"],
-        unseen: Float[Tensor, "#B L W2"],
-        edges: Float[Tensor, "E L N W"],
-        near: Int[Tensor, "E L N"],
-        counted: Bool[Tensor, "E L N"],
-        mask: Bool[Tensor, "E L"],
-    ) -> Float[Tensor, "B L W"]:
+        h: Float[Tensor, "S R W"],
+        seen: Float[Tensor, "S R W2"],
+        unseen: Float[Tensor, "S 1 W2"],
+        graph: Graph,
+        edges: Float[Tensor, "S N 1 W"],
+    ) -> Float[Tensor, "S R W"]:
         """New nodes.
 
         Args:
             h: nodes.
             seen: amino acid and state of each residue, as its neighbours see it.
             unseen: the same as it sees itself: without its amino acid.
-            edges: of the encoder.
-            near: neighbours.
-            counted: which of them count.
-            mask: residues with coordinates.
+            graph: of the encoder.
+            edges: what `of_edges` made of its edges.
         """
-        own, edge, other = self.W1.weight.split([self.width, self.width, 2 * self.width], dim=1)
-        mine = nn.functional.linear(h, own, self.W1.bias)[:, :, None]
-        neighbours = gather(nn.functional.linear(seen, other), near)
-        itself = near == near.new_tensor(range(near.shape[1]))[:, None]
-        blind = nn.functional.linear(unseen, other)[:, :, None]
-        joined = mine + nn.functional.linear(edges, edge) + neighbours.where(~itself[..., None], blind)
-        return self.update(h, joined, counted, mask)
+        own, _, other = self.W1.weight.split([self.width, self.width, 2 * self.width], dim=1)
+        (nodes, degree), itself = graph.near.shape, graph.itself
+        blind = nn.functional.linear(unseen, other)[itself // degree].expand(-1, h.shape[1], -1)
+        joined = nn.functional.linear(seen, other).index_select(0, graph.near.flatten())
+        joined = joined.index_copy_(0, itself, blind.to(joined)).unflatten(0, (nodes, degree))
+        joined += edges
+        joined += nn.functional.linear(h, own)[:, None]
+        hidden = self.hidden(joined)
+        hidden = hidden if graph.whole else hidden * graph.counted[..., None, None]
+        count = graph.counted.sum(-1)[:, None, None]
+        return self.update(h, hidden.sum(1), count, graph.mask[:, None, None])
+
+    def of_edges(self, edges: Float[Tensor, "S N W"]) -> Float[Tensor, "S N 1 W"]:
+        """W1's part that reads edges, and its bias: the same for all sequences on a backbone."""
+        weight = self.W1.weight[:, self.width : 2 * self.width]
+        return nn.functional.linear(edges, weight, self.W1.bias)[:, :, None]
+
+
+def activated(x: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+    """GELU, in place where no gradient is wanted: this is where the time goes."""
+    found: Tensor = gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
+    return found

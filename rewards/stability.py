@@ -1,10 +1,11 @@
 """Stability of a sequence on a backbone, learned from measured substitutions.
 
-    s(x) = sum_i logit_i(x, backbone)[x_i]        stability(x) = s(x) - s(wild type) = -ddG, kcal/mol
+    stability(x) = s(x, backbone) - s(wild type, backbone) = -ddG, kcal/mol
 
-One network scores a whole sequence on a whole backbone, so that a difference of two scores is the effect of any number
-of substitutions; forward and backward substitution cancel, and the wild type has exactly 0. It learned from single
-substitutions only: of designs far from the wild type it says what it extrapolates.
+with s a sum over residues and near pairs (`gendesign.models.pairwise_energy`), so that a difference of two scores is
+the effect of any number of substitutions; forward and backward substitution cancel, and the wild type has exactly 0. It
+learned from single substitutions only: of designs far from the wild type it says what it extrapolates, without bound.
+The value is the mean of several networks, and their standard deviation says where they disagree.
 
 Measurements: Tsuboyama et al. 2023, Mega-scale experimental analysis of protein folding stability in biology and
 design, doi 10.1038/s41586-023-06328-6.
@@ -17,31 +18,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
-from gendesign.building import Configurable, describe
+from gendesign.building import Configurable, describe, finite
 from gendesign.codecs import ProteinCodec
 from gendesign.designs import Design
 from gendesign.determinism import dropout_seeded
 from gendesign.errors import ConfigError
 from gendesign.files.structures import read_structure
-from gendesign.models.structure_denoiser import Encoding, StructureDenoiser
+from gendesign.models.pairwise_energy import Energies, PairwiseEnergy
 from gendesign.optimisation import adamw_with_cosine
 from gendesign.pretrained import write_pretrained
-from gendesign.rewards.base import DifferentiableReward
+from gendesign.rewards.base import DifferentiableReward, Scores
 from gendesign.rewards.predictors import load_trained
-
-ROWS = 256  # of the network a call
 
 
 class StabilityPredictor(Configurable, LightningModule):
-    """A trainable score of sequences on backbones.
+    """Trainable energies of sequences on backbones.
 
     Args:
-        network: of message passing over backbone and amino acids.
+        network: writes energies from a backbone.
         source: where the measurements come from; one line.
         lr: peak learning rate.
         weight_decay: of weight matrices.
@@ -51,55 +50,50 @@ class StabilityPredictor(Configurable, LightningModule):
 
     def __init__(
         self,
-        network: StructureDenoiser,
+        network: PairwiseEnergy,
         *,
         source: str = "",
-        lr: float = 2e-3,
-        weight_decay: float = 0.05,
-        warmup_steps: int = 50,
+        lr: float = 3e-3,
+        weight_decay: float = 0.1,
+        warmup_steps: int = 20,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.network, self.source = network, source
         self.lr, self.weight_decay, self.warmup_steps, self.seed = lr, weight_decay, warmup_steps, seed
-        self._errors: list[Tensor] = []
+        self._found: list[tuple[Tensor, Tensor]] = []
 
-    def forward(
-        self, x: Int[Tensor, "B L"] | Float[Tensor, "B L K1"], encoding: Encoding
-    ) -> Float[Tensor, " B"]:
-        """s(x), kcal/mol up to a constant of the backbone, of ids or of one-hots over amino acids and MASK."""
-        logits = self.network.decode(x, encoding)
-        if x.is_floating_point():
-            return (logits * x[..., : logits.shape[-1]]).sum((1, 2))
-        return (logits.gather(-1, x[..., None])[..., 0] * encoding.mask).sum(1)
+    def forward(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "M B L K"]:
+        """The ddG of all substitutions of wild types, kcal/mol, by each network.
 
-    def change(
-        self, x: Int[Tensor, "B L"], wild_type: Int[Tensor, "1 L"], encoding: Encoding
-    ) -> Float[Tensor, " B"]:
-        """-ddG of sequences, kcal/mol."""
-        scores = self(torch.cat([wild_type, x]), encoding)
-        return scores[1:] - scores[0]
+        Args:
+            batch: of `gendesign.data.stability.StabilityDataModule`.
+        """
+        return -self.network(batch["cond"], batch["mask"]).substitutions(batch["x"])
 
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        """Huber loss of ddG on substitutions of one protein."""
+        """Huber loss of each network on the measured substitutions."""
         with dropout_seeded(self.seed, int(batch["position"]), self.global_rank, device=self.device):
-            encoding = self.network.encode(batch["cond"])
-            found = -self.change(batch["x"][1:], batch["x"][:1], encoding)
-        loss = huber_loss(found.float(), batch["targets"][:, 0])
+            found = self(batch).float()
+        measured = batch["targets"].isfinite()
+        loss = huber_loss(found[:, measured], batch["targets"][measured].expand(len(found), -1))
         self.log("train_loss", loss.detach(), on_step=True, prog_bar=True)
         return loss
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Collect squared errors."""
-        encoding = self.network.encode(batch["cond"])
-        found = -self.change(batch["x"][1:], batch["x"][:1], encoding)
-        self._errors.append((found.float() - batch["targets"][:, 0]).square())
+        """Collect predictions of each protein."""
+        for found, truth in zip(self(batch).float().mean(0), batch["targets"], strict=True):
+            measured = truth.isfinite()
+            self._found.append((found[measured], truth[measured]))
 
     def on_validation_epoch_end(self) -> None:
-        """Log `val_rmse`, kcal/mol."""
-        if self._errors:
-            self.log("val_rmse", torch.cat(self._errors).mean().sqrt(), prog_bar=True)
-        self._errors.clear()
+        """Log `val_rmse`, kcal/mol, and `val_spearman`, the median over proteins."""
+        if self._found:
+            found, truth = (torch.cat(parts) for parts in zip(*self._found, strict=True))
+            self.log("val_rmse", (found - truth).square().mean().sqrt(), prog_bar=True)
+            ranked = torch.stack([_spearman(*pair) for pair in self._found])
+            self.log("val_spearman", ranked.median(), prog_bar=True)
+        self._found.clear()
 
     def configure_optimizers(self) -> Any:
         """AdamW, warm-up and cosine."""
@@ -135,6 +129,7 @@ class Stability(DifferentiableReward):
         structure: PDB or mmCIF file, the one that the designs are for; without one no design has a value.
         chain: its letter; may be left out where one chain is a protein.
         predictor: name of a shipped predictor, or a folder.
+        lower_confidence_bound: standard deviations of the networks to subtract from their mean; at least 0.
 
     Raises:
         ConfigError: a structure with unknown amino acids or residues without coordinates.
@@ -146,9 +141,15 @@ class Stability(DifferentiableReward):
     differentiable = True
 
     def __init__(
-        self, structure: str = "", *, chain: str | None = None, predictor: str = "stability"
+        self,
+        structure: str = "",
+        *,
+        chain: str | None = None,
+        predictor: str = "stability",
+        lower_confidence_bound: float = 0.0,
     ) -> None:
-        self.predictor = load_trained(predictor, StabilityPredictor, (StructureDenoiser,))
+        self.predictor = load_trained(predictor, StabilityPredictor, (PairwiseEnergy,))
+        self.kappa = finite("lower_confidence_bound", lower_confidence_bound, at_least=0.0)
         self.name, self.source = Path(predictor).name, self.predictor.source
         self.trained_on = "measured ddG of single substitutions in small domains"
         self.codec: ProteinCodec | None = None
@@ -161,11 +162,11 @@ class Stability(DifferentiableReward):
             )
         self.codec = ProteinCodec(len(found))
         self.alphabet = self.codec.alphabet
-        self.wild_type = self.codec.encode([found.sequence])
         with torch.no_grad():
-            cond = torch.from_numpy(found.condition())[None].float()
-            self.encoding = self.predictor.network.encode(cond)
-            self.offset = self.predictor(self.wild_type, self.encoding)[0]
+            self.energies: Energies = self.predictor.network(
+                torch.from_numpy(found.condition())[None].float()
+            )
+            self.offset = self.energies.of(self.codec.encode([found.sequence]))
 
     def unreadable(self, design: Design) -> str:
         if self.codec is None:
@@ -173,15 +174,32 @@ class Stability(DifferentiableReward):
         return self.codec.reason_invalid(design)
 
     @torch.no_grad()
-    def score(self, designs: Sequence[str]) -> Tensor:
+    def score(self, designs: Sequence[str]) -> Scores:
         assert self.codec is not None  # or no design was readable
-        x = self.codec.encode(designs)
-        return torch.cat([self.predictor(part, self.encoding) for part in x.split(ROWS)]) - self.offset
+        mean, std = self._moments(self.energies.of(self.codec.encode(designs)))
+        return Scores(
+            (mean - self.kappa * std).double().numpy(),
+            std=std.double().numpy() if len(self.offset) > 1 else None,
+        )
 
     def relaxed(self, x: Float[Tensor, "B L K"]) -> Float[Tensor, " B"]:
+        return self.relaxed_moments(x)[0]
+
+    def relaxed_moments(
+        self, x: Float[Tensor, "B L K"]
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"] | None]:
         if self.codec is None:
             raise ConfigError(self.unreadable(""))
-        letters = x.to(self.offset.dtype)
-        silent = torch.zeros_like(letters[..., :1])
-        found: Tensor = self.predictor(torch.cat([letters, silent], dim=-1), self.encoding) - self.offset
-        return found.to(x)
+        mean, std = self._moments(self.energies.of_relaxed(x.to(self.offset)))
+        return (mean - self.kappa * std).to(x), std.to(x) if len(self.offset) > 1 else None
+
+    def _moments(self, scores: Float[Tensor, "M B"]) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        change = scores - self.offset
+        return change.mean(0), change.std(0, correction=0)
+
+
+def _spearman(a: Float[Tensor, " N"], b: Float[Tensor, " N"]) -> Tensor:
+    """Rank correlation; ties, which measurements hardly have, in any order."""
+    ranks = torch.stack([one.argsort().argsort().double() for one in (a, b)])
+    found: Tensor = torch.corrcoef(ranks)[0, 1]
+    return found

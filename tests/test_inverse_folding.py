@@ -19,6 +19,7 @@ from gendesign.files.structures import threaded_pdb
 from gendesign.forms import Fold, form_of
 from gendesign.inverse_folding import on_structure
 from gendesign.loading import load_backbone
+from gendesign.models.pairwise_energy import PairwiseEnergy
 from gendesign.models.structure_denoiser import StructureDenoiser
 from gendesign.models.transformer import TransformerDenoiser
 from gendesign.rewards.stability import Stability, StabilityPredictor
@@ -59,6 +60,16 @@ def network() -> StructureDenoiser:
     torch.manual_seed(0)
     net = StructureDenoiser(20, 16, encoder_depth=1, decoder_depth=1, neighbours=6)
     return net.eval().requires_grad_(False)
+
+
+def energy() -> PairwiseEnergy:
+    """Away from its start, where everything is zero."""
+    torch.manual_seed(0)
+    made = PairwiseEnergy(3, width=8, pair_width=8, rank=2)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return made.eval().requires_grad_(False)
 
 
 def backbone() -> Backbone:
@@ -153,7 +164,7 @@ def test_what_takes_no_structure(pdb: str) -> None:
 
 @pytest.fixture
 def predictor(tmp_path: Path) -> str:
-    StabilityPredictor(network()).save_pretrained(tmp_path / "predictor")
+    StabilityPredictor(energy()).save_pretrained(tmp_path / "predictor")
     return str(tmp_path / "predictor")
 
 
@@ -169,6 +180,9 @@ def test_stability_is_zero_at_the_wild_type_and_the_same_relaxed(pdb: str, predi
     assert torch.allclose(found.double(), torch.from_numpy(scores.values[:2]), atol=1e-4)
     found.sum().backward()
     assert letters.grad is not None and letters.grad.abs().sum() > 0
+    assert scores.std is not None and scores.std[0] == pytest.approx(0, abs=1e-5) and scores.std[1] > 1e-4
+    cautious = Stability(pdb, predictor=predictor, lower_confidence_bound=2.0)
+    assert cautious(designs).values[1] == pytest.approx(scores.values[1] - 2 * scores.std[1], abs=1e-5)
     unbound = Stability(predictor=predictor)(designs)
     assert not unbound.ok.any() and "needs the structure" in unbound.message[0]
 
@@ -190,15 +204,44 @@ def test_the_structure_of_the_backbone_is_that_of_the_reward() -> None:
     }
 
 
-def test_substitutions_of_one_protein_a_batch(file: str, tmp_path: Path) -> None:
+def test_measured_substitutions_by_place_and_letter(file: str, tmp_path: Path) -> None:
     table = tmp_path / "ddg.csv"
-    table.write_text("protein_id,mutation,ddg_kcal_mol\none,M1A,1.5\none,K2C,-0.5\ntwo,G1A,0.25\n")
-    data = StabilityDataModule(str(table), structures=[file], val=["two"], substitutions=5)
+    table.write_text(
+        "protein_id,mutation,ddg_kcal_mol\none,M1A,1.5\none,K2C,-0.5\ntwo,G1A,0.25\nthree,A1Y,2\n"
+    )
+    data = StabilityDataModule(str(table), structures=[file], val=["two"])
+    assert [data.indices(side).tolist() for side in ("train", "val", "test")] == [[0, 2], [1], []]
     batch = data.collate(data.indices("train"))
-    assert batch["x"].shape == (3, 10) and sorted(batch["targets"][:, 0].tolist()) == [-0.5, 1.5]
-    first = batch["targets"][:, 0].tolist().index(1.5)
-    changed = (batch["x"][1 + first] != batch["x"][0]).nonzero()[:, 0].tolist()
-    assert changed == [0] and ProteinCodec(10).decode(batch["x"])[1 + first][0] == "A"
+    assert batch["cond"].shape == (2, 10, 14) and batch["mask"].sum(1).tolist() == [10, 7]
+    found = {
+        tuple(at): batch["targets"][tuple(at)].item() for at in batch["targets"].isfinite().nonzero().tolist()
+    }
+    assert found == {(0, 0, 0): 1.5, (0, 1, 1): -0.5, (1, 0, 19): 2.0}
     table.write_text("protein_id,mutation,ddg_kcal_mol\none,W1A,1.5\n")
     with pytest.raises(DataError, match="does not fit"):
         StabilityDataModule(str(table), structures=[file]).indices("train")
+
+
+def test_a_predictor_learns_what_was_measured(file: str, tmp_path: Path) -> None:
+    """What is buried is at one end of a helix; exchanges there cost, by the volume of the new letter."""
+    rows = [
+        f"{name},{old}{i + 1}{new},{1.0 if i < 4 else 0.0}"
+        for name, sequence in SEQUENCES.items()
+        for i, old in enumerate(sequence)
+        for new in "AVLSTNDE"
+        if new != old
+    ]
+    table = tmp_path / "ddg.csv"
+    table.write_text("protein_id,mutation,ddg_kcal_mol\n" + "\n".join(rows) + "\n")
+    data = StabilityDataModule(str(table), structures=[file])
+    batch = data.collate(np.arange(4)) | {"position": torch.tensor(0)}
+    module = StabilityPredictor(PairwiseEnergy(2, width=16, pair_width=8, rank=2, dropout=0.0))
+    logged: dict[str, float] = {}
+    module.log = lambda name, value, **_: logged.__setitem__(name, float(value))  # type: ignore[method-assign,assignment]
+    assert float(module(batch).abs().max()) == 0  # every substitution has effect 0 before training
+    optimiser = torch.optim.Adam(module.network.parameters(), 1e-2)
+    for _ in range(60):
+        optimiser.zero_grad(), module.training_step(batch, 0).backward(), optimiser.step()
+    module.validation_step(batch, 0)
+    module.on_validation_epoch_end()
+    assert logged["val_rmse"] < 0.25 and logged["val_spearman"] > 0.5

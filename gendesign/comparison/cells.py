@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from gendesign.backbone import Backbone
-from gendesign.building import build, describe
+from gendesign.building import build, check_arguments, describe
 from gendesign.comparison.config import CURRENCIES, Comparison, Config, Task
 from gendesign.errors import ConfigError, GendesignError
 from gendesign.loading import load_backbone
@@ -124,10 +124,18 @@ def read_method(config: Any, task: Task, trust: Any = ()) -> Steering:
     return method
 
 
-@lru_cache(maxsize=4)
-def backbone_of(name: str, device: str, trust: tuple[str, ...]) -> Backbone:
+def backbone_of(given: str | Mapping[str, Any], device: str, trust: tuple[str, ...]) -> Backbone:
     """A backbone, loaded once."""
-    return load_backbone(name, device=device, trust=trust)
+    arguments = {"path": given} if isinstance(given, str) else dict(given)
+    return _loaded(json.dumps(arguments, sort_keys=True), device, trust)
+
+
+@lru_cache(maxsize=4)
+def _loaded(arguments: str, device: str, trust: tuple[str, ...]) -> Backbone:
+    given = json.loads(arguments)
+    given["name_or_path"] = given.pop("path")
+    check_arguments(load_backbone, given)
+    return load_backbone(**given, device=device, trust=trust)
 
 
 def sized(method: Steering, backbone: Backbone, task: Task, currency: str, budget: float) -> Steering:
@@ -183,6 +191,8 @@ def most(method: Steering, backbone: Backbone, task: Task) -> Cost:
         steps=task.steps,
         base_designs=0,
         template=task.template,
+        start=task.start,
+        remask=task.remask,
         unmasking=unmasking,
     )
     # the designs' last, independent scoring is no part of any method

@@ -26,26 +26,30 @@ class Task:
     """A backbone, a reward to raise, and one to audit with.
 
     Args:
-        backbone: a shipped name, a folder, or a hub id.
+        backbone: a shipped name, a folder, or a hub id; or a mapping of arguments of `load_backbone`, `path` the first.
         reward: a shipped name, a folder, `class_path`/`init_args`, or a `Reward` that can be written so.
         heldout: the same, never used for steering; None: no audit.
         steps: reverse steps.
         num_designs: designs of each cell.
         alpha: temperature, in the reward's unit, of every method that leaves it to "auto"; None: each finds its own.
         template: what is fixed of the designs; see `gendesign.design`.
+        start: designs to start from; likewise.
+        remask: what is masked again of each of them; likewise.
         unmasking: another rule of unmasking, or its `class_path`/`init_args`.
 
     Raises:
         ConfigError: a value out of range.
     """
 
-    backbone: str
+    backbone: str | Config
     reward: str | Config | Reward | None
     heldout: str | Config | Reward | None = None
     steps: int = 80
     num_designs: int = 64
     alpha: float | None = None
     template: str | None = None
+    start: str | list[str] | None = None
+    remask: int | float = 0.3
     unmasking: Config | Unmasking | None = None
 
     def __post_init__(self) -> None:
@@ -54,7 +58,14 @@ class Task:
             finite("alpha", self.alpha, above=0.0)
         for name in ("reward", "heldout", "unmasking"):
             object.__setattr__(self, name, describe(getattr(self, name)))
-        object.__setattr__(self, "backbone", str(self.backbone))
+        if isinstance(self.backbone, Mapping):
+            if "path" not in self.backbone:
+                raise ConfigError(
+                    f"a backbone needs a path, got {', '.join(map(str, self.backbone)) or 'nothing'}"
+                )
+            object.__setattr__(self, "backbone", dict(self.backbone))
+        else:
+            object.__setattr__(self, "backbone", str(self.backbone))
         if self.reward is None:
             raise ConfigError(
                 "a task needs a reward; all methods are judged by it, also those that ignore it"

@@ -75,6 +75,8 @@ def _run(spec: Config) -> tuple[dict[str, Any], Config]:
         steps=task["steps"],
         seed=spec["seed"],
         template=task["template"],
+        start=task["start"],
+        remask=task["remask"],
         unmasking=build(task["unmasking"], trust=trust),
         base_designs=0,
     )

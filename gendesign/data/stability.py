@@ -8,22 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from jaxtyping import Float
 
-from gendesign.building import whole
-from gendesign.codecs import ProteinCodec
 from gendesign.data.batching import Batch
 from gendesign.data.streams import Index, StreamDataModule
 from gendesign.data.structures import StructureDataModule, batch_structures
 from gendesign.data.tables import locate
 from gendesign.errors import DataError
+from gendesign.structures import LETTERS
 
 
 class StabilityDataModule(StreamDataModule):
-    """Substitutions of one protein a batch.
+    """Proteins with all their measured substitutions.
 
-    A batch has `cond` Float[1 L 14], `x` Int[n+1 L] with the wild type first, and `targets` Float[n 1], ddG in
-    kcal/mol, positive where destabilising.
+    A batch has `cond` Float[B L 14], `x` Int[B L], the wild types, `mask` Bool[B L], and `targets` Float[B L 20]: ddG
+    in kcal/mol of exchanging each residue for each amino acid, positive where destabilising, NaN where not measured.
 
     Args:
         path: CSV with columns protein_id, mutation (W1A: counted from 1) and ddg_kcal_mol, or `data:NAME`.
@@ -31,7 +30,8 @@ class StabilityDataModule(StreamDataModule):
         val: names of the proteins that validate.
         test: names of the proteins that test.
         leave_out: names of proteins not to be used.
-        substitutions: n, of a batch.
+        batch_size: proteins of a training batch, over all processes.
+        eval_batch_size: proteins of a validation or test batch, over all processes.
         seed: of the order.
 
     Raises:
@@ -47,46 +47,39 @@ class StabilityDataModule(StreamDataModule):
         val: Sequence[str] = (),
         test: Sequence[str] = (),
         leave_out: Sequence[str] = (),
-        substitutions: int = 48,
+        batch_size: int = 16,
+        eval_batch_size: int = 16,
         seed: int = 0,
     ) -> None:
-        super().__init__(path, batch_size=1, eval_batch_size=1, seed=seed)
+        super().__init__(path, batch_size=batch_size, eval_batch_size=eval_batch_size, seed=seed)
         self.proteins = StructureDataModule(structures, val=val, test=test, leave_out=leave_out)
-        self.substitutions = whole("substitutions", substitutions)
-        self._chunks: list[tuple[int, NDArray[np.int64]]] | None = None
-        self._mutations: list[tuple[int, str]] = []
-        self._ddg: NDArray[np.float64] = np.empty(0)
+        self._tables: dict[int, Float[np.ndarray, "L 20"]] | None = None
 
     def indices(self, split: str) -> Index:
-        """Batches of a split, by number.
+        """Rows of a split: proteins with measurements, by their place in the files.
 
         Args:
             split: train, val or test.
         """
-        rows = set(self.proteins.indices(split).tolist())
-        return np.array([i for i, (row, _) in enumerate(self.chunks) if row in rows], dtype=np.int64)
+        return np.array([row for row in self.proteins.indices(split) if row in self.tables], dtype=np.int64)
 
     @property
-    def chunks(self) -> list[tuple[int, NDArray[np.int64]]]:
-        """Protein and rows of the table, of each batch; the file is read once, at first use."""
-        if self._chunks is None:
-            self._chunks = self._read()
-        return self._chunks
+    def tables(self) -> dict[int, Float[np.ndarray, "L 20"]]:
+        """The ddG of each protein with measurements, by its row; the file is read once, at first use."""
+        if self._tables is None:
+            self._tables = self._read()
+        return self._tables
 
     def collate(self, rows: Index) -> Batch:
-        """One batch: a protein and some of its substitutions."""
-        row, chosen = self.chunks[int(rows[0])]
-        protein = self.proteins.structures[row]
-        sequences = [protein.sequence]
-        for i in chosen:
-            place, letter = self._mutations[i]
-            sequences.append(protein.sequence[: place - 1] + letter + protein.sequence[place:])
-        targets = torch.tensor(self._ddg[chosen], dtype=torch.float32)[:, None]
-        x = ProteinCodec(len(protein)).encode(sequences)
-        cond = batch_structures([protein])["cond"]
-        return {"x": x, "cond": cond, "targets": targets, "weight": torch.ones(1)}
+        """Proteins to a batch, padded to the longest of them."""
+        batch = batch_structures([self.proteins.structures[row] for row in rows])
+        targets = torch.full((*batch["x"].shape, len(LETTERS)), torch.nan)
+        for number, row in enumerate(rows):
+            table = torch.from_numpy(self.tables[int(row)]).float()
+            targets[number, : len(table)] = table
+        return batch | {"targets": targets, "row": torch.as_tensor(rows), "weight": torch.ones(len(rows))}
 
-    def _read(self) -> list[tuple[int, NDArray[np.int64]]]:
+    def _read(self) -> dict[int, Float[np.ndarray, "L 20"]]:
         import pandas as pd
 
         name = self.path
@@ -95,22 +88,20 @@ class StabilityDataModule(StreamDataModule):
             frame = pd.read_csv(file, usecols=["protein_id", "mutation", "ddg_kcal_mol"])
         except (OSError, ValueError) as error:
             raise DataError(f"cannot read substitutions from {file}: {error}") from error
-        known = {one.name: row for row, one in enumerate(self.proteins.structures)}
-        for protein, mutation in zip(frame["protein_id"], frame["mutation"], strict=True):
-            self._mutations.append(self._parse(file, known, str(protein), str(mutation)))
-        self._ddg = frame["ddg_kcal_mol"].to_numpy(dtype=np.float64)
-        if not np.isfinite(self._ddg).all():
+        ddg = frame["ddg_kcal_mol"].to_numpy(dtype=np.float64)
+        if not np.isfinite(ddg).all():
             raise DataError(f"{file}: a ddG is missing")
-        order = np.random.default_rng(self.seed)
-        chunks = []
-        for protein, rows in frame.groupby("protein_id", sort=True).indices.items():
-            mixed = order.permutation(np.asarray(rows, dtype=np.int64))
-            parts = np.array_split(mixed, -(-len(mixed) // self.substitutions))
-            chunks += [(known[str(protein)], part) for part in parts]
-        return chunks
+        known = {one.name: row for row, one in enumerate(self.proteins.structures)}
+        tables: dict[int, Float[np.ndarray, "L 20"]] = {}
+        for protein, mutation, value in zip(frame["protein_id"], frame["mutation"], ddg, strict=True):
+            row, place, letter = self._parse(file, known, str(protein), str(mutation))
+            length = len(self.proteins.structures[row])
+            tables.setdefault(row, np.full((length, len(LETTERS)), np.nan))[place, letter] = value
+        return tables
 
-    def _parse(self, file: Path, known: dict[str, int], protein: str, mutation: str) -> tuple[int, str]:
-        parts = re.fullmatch(r"([A-Z])(\d+)([ACDEFGHIKLMNPQRSTVWY])", mutation)
+    def _parse(self, file: Path, known: dict[str, int], protein: str, mutation: str) -> tuple[int, int, int]:
+        """Row of the protein, place from 0, number of the new letter."""
+        parts = re.fullmatch(rf"([A-Z])(\d+)([{LETTERS}])", mutation)
         if protein not in known or parts is None:
             raise DataError(
                 f"{file}: expected substitutions such as W1A of known proteins, got {protein} {mutation}"
@@ -118,4 +109,4 @@ class StabilityDataModule(StreamDataModule):
         sequence, place = self.proteins.structures[known[protein]].sequence, int(parts[2])
         if not 0 < place <= len(sequence) or sequence[place - 1] != parts[1]:
             raise DataError(f"{file}: {mutation} does not fit the sequence of {protein}")
-        return place, parts[3]
+        return known[protein], place - 1, LETTERS.index(parts[3])

@@ -15,6 +15,7 @@ from gendesign.metrics import summary as metrics
 from gendesign.report import figures
 from gendesign.report.content import Content, Words
 from gendesign.report.figures import Series
+from gendesign.report.folds import Folds
 from gendesign.report.molecules import Molecules
 from gendesign.report.pictures import Pictures
 from gendesign.report.sequences import Sequences
@@ -70,7 +71,7 @@ def gather(run: "DesignSet") -> dict[str, Any]:
 
 CONTENTS: dict[type[Form], type[Content]] = {
     Text: Sequences,
-    Fold: Sequences,
+    Fold: Folds,
     Molecule: Molecules,
     Vector: Vectors,
     VectorSequence: Vectors,

@@ -25,7 +25,8 @@ def test_shipped_comparisons_name_what_ships(name: str) -> None:
     comparison, out = read_comparison(name)
     assert out is None and comparison.budgets and len(comparison.seeds) >= 5
     for task in comparison.tasks.values():
-        assert task.backbone in list_backbones() and task.reward in list_rewards()
+        backbone = task.backbone if isinstance(task.backbone, str) else task.backbone["path"]
+        assert backbone in list_backbones() and task.reward in list_rewards()
         audited = f"{task.reward}-heldout"  # a reward that is computed, such as QED, needs no audit
         assert task.heldout == (audited if audited in list_rewards() else None)
         assert task.alpha > 0

@@ -15,7 +15,7 @@ from gendesign.errors import ConfigError
 from gendesign.loading import load_backbone
 from gendesign.models.backbone_features import PAIRS, BackboneFeatures
 from gendesign.models.on_structure import OnStructure
-from gendesign.models.structure_denoiser import StructureDenoiser
+from gendesign.models.structure_denoiser import ROWS, StructureDenoiser
 from gendesign.rewards import GRAVY
 
 K, L = 20, 12
@@ -139,6 +139,16 @@ def test_known_amino_acids_are_heard_from_both_sides_and_masked_ones_of_nobody()
         changed = made(x.index_put((torch.tensor(0), torch.tensor(place)), torch.tensor(7)), cond=cond)
         others = torch.arange(L) != place
         assert ((changed - plain)[0, others].abs().amax(-1) > 1e-6).all()
+
+
+def test_many_sequences_on_one_backbone_are_decoded_a_few_at_a_time() -> None:
+    made, cond, x = network(), backbones(1), ids(ROWS + 3)
+    cond[:, 3, :3] = torch.nan
+    plain = torch.cat([made(x[i : i + 1], cond=cond) for i in range(len(x))])
+    encoding = made.encode(cond)
+    assert close(made.decode(x, encoding), plain)  # at once, as gradients want it
+    with torch.no_grad():
+        assert close(made.decode(x, encoding), plain)
 
 
 def test_relaxed_one_hots_give_the_logits_of_ids_and_gradients_flow() -> None:
