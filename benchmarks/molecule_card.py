@@ -28,15 +28,19 @@ from gendesign.backbone import Backbone
 from gendesign.building import build
 from gendesign.codecs import Codec
 from gendesign.data.sequences import SequenceDataModule
+from gendesign.data.splitting import SIDES, hashed_split
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import Ancestral, FirstHitting
 from gendesign.errors import DesignError
+from gendesign.files.sequences import read_rows
 from gendesign.loading import load_backbone
-from gendesign.metrics.molecule_reference import PROPERTIES, hash_molecules, properties, ring_sizes
+from gendesign.metrics.molecule_reference import PROPERTIES, MoleculeReference, properties, ring_sizes
 from gendesign.metrics.similarity import molecule_distance
 from gendesign.molecules import oddities
 from gendesign.molecules.chemistry import parse
 from gendesign.molecules.codec import MoleculeCodec
+
+RULES = {"ancestral": Ancestral, "first-hitting": FirstHitting}
 
 
 def sampled(
@@ -62,6 +66,29 @@ def as_written(codec: MoleculeCodec, molecules: list[str], rows: list[list[int]]
             [codec.is_valid(m) and codec.ids(m) == row for m, row in zip(molecules, rows, strict=True) if m]
         )
     )
+
+
+def split(config: Path) -> dict[str, list[str]]:
+    """Training and unseen molecules of the table, each in random order.
+
+    The table is not encoded, which would take minutes: of ZINC every molecule is inside the vocabulary
+    (`molecule_vocabulary.py`).
+    """
+    data = build(yaml.safe_load(config.read_text())["data"], kinds=(SequenceDataModule, Codec))
+    rows = read_rows(data._file()).column(data.sequence_column, meant_for="smiles", path=data._file())
+    side = hashed_split(
+        rows,
+        val_fraction=data.val_fraction,
+        test_fraction=data.test_fraction,
+        seed=data.split_seed,
+        always_train=data.always_train,
+    )
+    random = np.random.default_rng(0)
+    places = {
+        "unseen": np.flatnonzero(side != SIDES["train"]),
+        "training": np.flatnonzero(side == SIDES["train"]),
+    }
+    return {name: [rows[row] for row in random.permutation(place)] for name, place in places.items()}
 
 
 def wasserstein(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
@@ -165,7 +192,8 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="training configuration, for the split")
     parser.add_argument("--num", type=int, default=10_000)
     parser.add_argument("--steps", type=int, default=72, help="of ancestral sampling")
-    parser.add_argument("--first-hitting", action="store_true", help="one symbol a step instead")
+    parser.add_argument("--unmasking", choices=RULES, help="instead of the backbone's own rule")
+    parser.add_argument("--temperature", type=float, help="instead of the backbone's own")
     parser.add_argument(
         "--float32", action="store_true", help="sample in float32, as `gendesign design` does"
     )
@@ -174,12 +202,13 @@ def main() -> None:
         "--samples", type=Path, help="SMILES, one a line: read if the file is there, else written"
     )
     parser.add_argument("--picture", type=Path)
-    parser.add_argument("--likelihoods", type=int, default=0, help="test molecules whose bound is measured")
+    parser.add_argument("--likelihoods", type=int, default=0, help="unseen molecules whose bound is measured")
     arguments = parser.parse_args()
-    backbone = load_backbone(arguments.backbone)
+    backbone = load_backbone(arguments.backbone, temperature=arguments.temperature)
     codec, process = backbone.codec, backbone.process
     assert isinstance(codec, MoleculeCodec) and isinstance(process, MaskedDiffusion)
-    backbone.process = process.with_unmasking(FirstHitting() if arguments.first_hitting else Ancestral())
+    if arguments.unmasking is not None:
+        backbone.process = process.with_unmasking(RULES[arguments.unmasking]())
 
     if arguments.samples is not None and arguments.samples.is_file():
         drawn = arguments.samples.read_text().splitlines()
@@ -190,19 +219,12 @@ def main() -> None:
         print(f"as written {as_written(codec, drawn, rows):.3%}", flush=True)
         if arguments.samples is not None:
             arguments.samples.write_text("".join(f"{smiles}\n" for smiles in drawn))
-    data = build(yaml.safe_load(arguments.config.read_text())["data"], kinds=(SequenceDataModule, Codec))
-    random = np.random.default_rng(0)
-    held = random.permutation(np.concatenate([data.indices("val"), data.indices("test")]))
-    seen = random.permutation(data.indices("train"))
-    known = np.sort(hash_molecules([data.sequences[row] for row in seen]))
+    molecules = split(arguments.config)
     valid = [smiles for smiles in drawn if smiles]
-    groups = {
-        "samples": valid,
-        "training": [data.sequences[row] for row in seen[: len(drawn)]],
-        "unseen": [data.sequences[row] for row in held[: len(drawn)]],
-    }
+    groups = {"samples": valid} | {name: some[: len(drawn)] for name, some in molecules.items()}
     distinct = list(dict.fromkeys(valid))
-    novel = ~np.isin(hash_molecules(distinct), known)
+    assert isinstance(backbone.reference, MoleculeReference)
+    novel = backbone.reference.novelty(distinct)["novel"]
     lengths = {name: tokens(codec, molecules) for name, molecules in groups.items()}
     print(f"valid {len(valid) / len(drawn):.4%}, unique {len(distinct) / len(valid):.3%}")
     print(f"novel {novel.mean():.3%} of the unique, encodable {np.isfinite(lengths['samples']).mean():.3%}")
@@ -245,11 +267,11 @@ def main() -> None:
     if arguments.picture is not None:
         picture(arguments.picture, groups, measured)
     if arguments.likelihoods:
-        some = [data.sequences[row] for row in data.indices("test")[: arguments.likelihoods]]
+        some = molecules["unseen"][: arguments.likelihoods]
         nats = -backbone.log_likelihood(some, num_times=16, seed=0).cpu().numpy()
         per = nats.sum() / np.log(2) / tokens(codec, some).sum()
         print(
-            f"bound: {per:.4f} bits a symbol, {nats.mean():.2f} nats a molecule, over {len(some)} test molecules"
+            f"bound: {per:.4f} bits a symbol, {nats.mean():.2f} nats a molecule, over {len(some)} unseen molecules"
         )
 
 

@@ -27,6 +27,7 @@ _HOME = {
     "FirstHitting": "diffusion.unmasking",
     "FunctionReward": "rewards.base",
     "GendesignError": "errors",
+    "InOrder": "diffusion.in_order",
     "KTokens": "diffusion.unmasking",
     "LogLinear": "diffusion.schedules",
     "MaskedDiffusion": "diffusion.masked",
@@ -87,7 +88,7 @@ __all__ = [
     "AlphaDivergence", "Ancestral", "Backbone", "BestOfN", "Bins", "ChiSquared", "Churn", "Comparison", "Cosine",
     "DesignSet", "DNACodec", "DRAKES", "Euler", "FirstHitting", "FirstOrder", "FunctionReward", "GendesignError",
     "Genetic", "Guard", "GuardedReward",
-    "Guidance", "Heun", "KTokens", "Labels", "LearnedValue", "LogLinear", "MaskedDiffusion", "MaskedExact",
+    "Guidance", "Heun", "InOrder", "KTokens", "Labels", "LearnedValue", "LogLinear", "MaskedDiffusion", "MaskedExact",
     "MoleculeCodec", "PlugIn", "PoissonFlow", "PoissonFlowPipeline", "PoissonFlowScheduler", "PolicyGradient",
     "PolicyGuidance", "CovarianceAware",
     "PosteriorMode", "PosteriorSamples", "ProteinCodec", "ReverseKL", "Reward", "RNACodec", "Scores", "SequenceCodec",
@@ -109,6 +110,7 @@ if TYPE_CHECKING:
         load_diffusers,
         save_diffusers,
     )
+    from gendesign.diffusion.in_order import InOrder
     from gendesign.diffusion.masked import MaskedDiffusion
     from gendesign.diffusion.poisson_flow import PoissonFlow
     from gendesign.diffusion.schedules import Cosine, LogLinear

@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from gendesign.building import Configurable, describe, whole
+from gendesign.building import Configurable, describe, finite, whole
 from gendesign.codecs import Codec
 from gendesign.conditioning import Conditioning
 from gendesign.designs import Design
 from gendesign.determinism import generator
+from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.diffusion.process import Prediction, Process
 from gendesign.diffusion.solvers import Solver, flow_step
@@ -50,6 +51,8 @@ class Backbone(Configurable, Learner):
         seed: of the noise of training, validation and testing.
         muon: train the matrices of hidden layers by `gendesign.muon.Muon`, which needs fewer steps; see there.
         conditioning: what designs are conditioned on, read from the batches' targets; None: nothing.
+        temperature: at which it is used once trained (masked diffusion only): `load_backbone` sharpens or flattens the
+            choice of each token by it, unless told otherwise. Training does not know it.
 
     Raises:
         ConfigError: the parts do not fit each other.
@@ -69,8 +72,12 @@ class Backbone(Configurable, Learner):
         seed: int = 0,
         muon: bool = False,
         conditioning: Conditioning | None = None,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
+        self.temperature = finite("temperature", temperature, above=0.0)
+        if self.temperature != 1 and not isinstance(process, MaskedDiffusion):
+            raise ConfigError("a temperature is of masked diffusion; leave it out")
         parts = (codec, process, denoiser)
         tokens = {type(part).__name__: part.vocab_size for part in parts if hasattr(part, "vocab_size")}
         if len(set(tokens.values())) > 1:
@@ -268,6 +275,8 @@ class Backbone(Configurable, Learner):
         }
         if self.conditioning is not None:
             config["conditioning"] = describe(self.conditioning)
+        if self.temperature != 1:
+            config["temperature"] = self.temperature
         if "init" in self.provenance:  # what the weights were continued from
             config["init"] = self.provenance["init"]
         write_pretrained(folder, config, self.denoiser.state_dict())

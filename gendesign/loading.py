@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def load_backbone(
     label: float | None = None,
     structure: str | None = None,
     chain: str | None = None,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     precision: str = "float32",
 ) -> Backbone:
     """Load a backbone for use: in evaluation mode, without gradients.
@@ -54,7 +55,8 @@ def load_backbone(
         label: what a class-conditional backbone is conditioned on; see `Backbone.conditioned_on`.
         structure: PDB or mmCIF file whose chain a backbone of inverse folding designs sequences for.
         chain: letter of the chain, where several are proteins.
-        temperature: of each token's choice, where the backbone is a masked diffusion; see `gendesign.tempering`.
+        temperature: of each token's choice, where the backbone is a masked diffusion; see `gendesign.tempering`. None:
+            what its config says, 1 where it says nothing.
         precision: "float32", or "bfloat16" for matrix products; see `gendesign.models.half`.
 
     Raises:
@@ -72,7 +74,7 @@ def load_backbone(
     if str(name_or_path).startswith(PIPELINE):
         from gendesign.diffusers_bridge import load_diffusers
 
-        if label is not None or structure is not None or temperature != 1:
+        if label is not None or structure is not None or temperature not in (None, 1):
             raise ConfigError(f"{name_or_path}: takes no label, structure or temperature; give a prompt")
         if guidance_scale is None:
             return load_diffusers(str(name_or_path), device=device, prompt=prompt)
@@ -106,6 +108,9 @@ def load_backbone(
         backbone = Backbone(**parts)
     except GendesignError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}") from error
+    usual = config.get("temperature", 1.0)
+    if not isinstance(usual, int | float) or not 0 < usual < math.inf:
+        raise CheckpointError(f"{folder / CONFIG}: temperature must be a number above 0, got {usual!r}")
     load_weights(backbone.denoiser, weights, str(folder))
     backbone.folder = folder
     backbone.provenance = {
@@ -121,6 +126,7 @@ def load_backbone(
         backbone = backbone.conditioned_on(label, guidance_scale=scale)
     if precision == "bfloat16":
         backbone = backbone.in_bfloat16()
+    temperature = usual if temperature is None else temperature
     return backbone if temperature == 1 else at_temperature(backbone, temperature)
 
 

@@ -19,6 +19,7 @@ import torch
 from gendesign.backbone import Backbone
 from gendesign.codecs import DNACodec
 from gendesign.determinism import generator
+from gendesign.diffusion.in_order import InOrder
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import Ancestral, FirstHitting, KTokens, Unmasking
 from gendesign.errors import ConfigError, DesignError, OutputError, UnsupportedError
@@ -161,7 +162,8 @@ def test_template_is_honoured_by_every_method(backbone: Backbone, reward: Reward
 
 
 @pytest.mark.parametrize(
-    ("unmasking", "steps"), [(FirstHitting(), LENGTH - 2), (KTokens(4), 3), (Ancestral(), 6)]
+    ("unmasking", "steps"),
+    [(FirstHitting(), LENGTH - 2), (KTokens(4), 3), (Ancestral(), 6), (InOrder(), LENGTH - 2)],
 )
 def test_every_rule_of_unmasking_with_every_method(
     backbone: Backbone, reward: Reward, unmasking: Unmasking, steps: int

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +13,10 @@ from gendesign.backbone import Backbone
 from gendesign.building import describe
 from gendesign.codecs import DNACodec
 from gendesign.diffusion.masked import MaskedDiffusion
+from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.diffusion.unmasking import FirstHitting
-from gendesign.errors import ConfigError, UnsupportedError
+from gendesign.errors import CheckpointError, ConfigError, UnsupportedError
+from gendesign.loading import load_backbone
 from gendesign.models.tabular import TabularDenoiser
 from gendesign.tempering import at_temperature
 
@@ -51,3 +55,39 @@ def test_what_has_no_tokens_or_no_temperature_is_refused() -> None:
     continuous.process = object()  # type: ignore[assignment]
     with pytest.raises(UnsupportedError, match="of masked diffusion"):
         at_temperature(continuous, 2.0)
+
+
+def test_a_backbone_can_say_at_which_temperature_it_is_used(tmp_path: Path) -> None:
+    made = backbone()
+    made.temperature = 0.5
+    made.save_pretrained(tmp_path / "cool")
+    assert "temperature: 0.5" in (tmp_path / "cool/config.yaml").read_text()
+
+    def first(**said: Any) -> float:
+        return math.exp(load_backbone(tmp_path / "cool", **said).log_likelihood(["A"], num_times=2).item())
+
+    assert first() == pytest.approx(0.36 / (0.36 + 0.04 + 0.0225 + 0.0025), abs=1e-5)
+    assert first(temperature=1.0) == pytest.approx(0.6, abs=1e-5)
+    # what was tempered when loaded is saved as it is, and not tempered twice
+    load_backbone(tmp_path / "cool").save_pretrained(tmp_path / "again")
+    again = load_backbone(tmp_path / "again").log_likelihood(["A"], num_times=2).item()
+    assert math.exp(again) == pytest.approx(first(), abs=1e-6)
+
+
+@pytest.mark.parametrize("said", ["0", "cold", "-1", ".nan"])
+def test_a_folder_with_a_strange_temperature_is_refused(tmp_path: Path, said: str) -> None:
+    made = backbone()
+    made.temperature = 0.5
+    made.save_pretrained(tmp_path / "cool")
+    config = tmp_path / "cool/config.yaml"
+    config.write_text(config.read_text().replace("temperature: 0.5", f"temperature: {said}"))
+    with pytest.raises(CheckpointError, match="temperature must be a number above 0"):
+        load_backbone(tmp_path / "cool")
+
+
+def test_only_masked_diffusion_is_used_at_a_temperature() -> None:
+    made = backbone()
+    with pytest.raises(ConfigError, match="temperature must be"):
+        Backbone(made.codec, made.process, made.denoiser, temperature=0.0)
+    with pytest.raises(ConfigError, match="of masked diffusion"):
+        Backbone(made.codec, PoissonFlow(), made.denoiser, temperature=0.5)

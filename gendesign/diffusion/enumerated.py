@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gendesign.diffusion.in_order import InOrder
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import Ancestral, KTokens
 from gendesign.divergences import Divergence, ReverseKL
@@ -38,7 +39,7 @@ def path_objective(
     """J at the fully masked sequence.
 
     Args:
-        process: with ancestral unmasking on a grid, or one token a step.
+        process: with ancestral unmasking on a grid, or one token a step, anywhere or in order.
         policy: logits of the clean tokens in every state.
         base: those of the base.
         reward: of every complete sequence, in lexicographic order.
@@ -54,10 +55,15 @@ def path_objective(
     masked = states == k
     log_q, log_p = policy.double().log_softmax(-1), base.double().log_softmax(-1)
     each = (ReverseKL() if divergence is None else divergence).between(log_q, log_p)
-    cost, count = (each * masked).sum(-1), masked.sum(-1)
+    cost, count = each * masked, masked.sum(-1)
     complete = torch.zeros(len(states), dtype=torch.float64, device=policy.device)
     value = complete.index_put((count.eq(0).nonzero().squeeze(-1),), reward.double())
-    if isinstance(process.unmasking, KTokens) and process.unmasking.k == 1:
+    rule = process.unmasking
+    one_of_all = isinstance(rule, KTokens) and rule.k == 1
+    if one_of_all or (isinstance(rule, InOrder) and rule.pad is None):
+        # the chance of each position to be the one that is revealed
+        share = masked / count.clamp(min=1)[:, None] if one_of_all else masked & (masked.cumsum(-1) == 1)
+        price = alpha * (share * cost).sum(-1)
         for n in range(1, length + 1):
             here = (count == n).nonzero().squeeze(-1)
             gained = torch.zeros(len(here), dtype=torch.float64, device=policy.device)
@@ -65,10 +71,10 @@ def path_objective(
                 stride = (k + 1) ** (length - 1 - i)
                 # MASK is the last token: replacing it by v moves K - v strides back
                 to = (here[:, None] - stride * (k - torch.arange(k, device=here.device))).clamp(min=0)
-                gained = gained + masked[here, i] * (log_q[here, i].exp() * value[to]).sum(-1)
-            value = value.index_put((here,), (gained - alpha * cost[here]) / n)
+                gained = gained + share[here, i] * (log_q[here, i].exp() * value[to]).sum(-1)
+            value = value.index_put((here,), gained - price[here])
         return value[-1]
-    if not isinstance(process.unmasking, Ancestral):
+    if not isinstance(rule, Ancestral):
         raise UnsupportedError("exact paths are of ancestral unmasking, or of one token a step")
     known = torch.nn.functional.one_hot(states, k + 1).double()
     for step in range(len(times) - 2, -1, -1):
@@ -80,7 +86,7 @@ def path_objective(
         ahead = law[:, 0] @ value.view(k + 1, -1)
         for i in range(1, length):
             ahead = torch.einsum("sv,svr->sr", law[:, i], ahead.view(len(states), k + 1, -1))
-        value = ahead.squeeze(-1) - alpha * (1 - stay) * cost
+        value = ahead.squeeze(-1) - alpha * (1 - stay) * cost.sum(-1)
     return value[-1]
 
 

@@ -6,7 +6,7 @@ step of independent reveals becomes, at each masked position,
     q(v) = p(v) exp(g(v)) / S,   S = sum_v p(v) exp(g(v)),   v over the tokens and MASK,
 
 so that where and when tokens are revealed is tilted too. With one token a step the law is tilted jointly over
-(position, token); with k tokens the positions stay uniform.
+(position, token); with k tokens the positions stay uniform, and in order the first is.
 
 Nisonoff et al. 2024, Unlocking Guidance for Discrete State-Space Diffusion and Flow Models, arXiv 2406.01572.
 """
@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from gendesign.diffusion.in_order import OrderedTransition
 from gendesign.diffusion.process import Transition
 from gendesign.diffusion.unmasking import FactorisedTransition, UniformOrderTransition, categorical
 from gendesign.errors import UnsupportedError
@@ -39,6 +40,8 @@ def twist(base: Transition, tilt: Float[Tensor, "B L K"]) -> Transition:
         log_p = torch.cat([torch.log1p(-stay) + base.log_probs, stay.log()], -1)
         log_q = (log_p + torch.nn.functional.pad(tilt, (0, 1))).log_softmax(-1)
         return TwistedReveals(base.x_t, log_q)
+    if isinstance(base, OrderedTransition):
+        return replace(base, log_probs=(base.log_probs + tilt).log_softmax(-1))
     if not isinstance(base, UniformOrderTransition):
         raise UnsupportedError(
             f"{type(base).__name__} is no step of masked diffusion; guide its mean instead"

@@ -8,6 +8,7 @@ acts (per design), and the law of the step.
 - `FirstHitting`: one token a step, at the exact time of the next event; L steps, no grid error
   (Zheng et al. 2024, Masked Diffusion Models are Secretly Time-Agnostic Masked Models, arXiv 2409.02908).
 - `KTokens`: k tokens a step at uniformly chosen masked positions; first-hitting's law at k = 1.
+- `gendesign.diffusion.in_order.InOrder`: one token a step, from the first position on.
 """
 
 from __future__ import annotations
@@ -175,13 +176,20 @@ class TokenTransition(Transition):
 
     @property
     @abstractmethod
-    def reveal(self) -> Float[Tensor, " B"]:
+    def reveal(
+        self,
+    ) -> Float[
+        Tensor,
+        (
+            B  # L
+        ),
+    ]:
         """The chance of each masked token to be revealed in this step."""
 
     def kl(self, other: Transition) -> Float[Tensor, " B"]:
         """KL(self || other) in nats; on relaxed states positions count in proportion to their MASK."""
         assert isinstance(other, TokenTransition)
-        return self.reveal * (self.mask_weight * self._token_kl(other)).sum(-1)
+        return (self.reveal * self.mask_weight * self._token_kl(other)).sum(-1)
 
     def _state(self) -> Float[Tensor, "B L V"]:
         if self.x_t.is_floating_point():
@@ -254,8 +262,8 @@ class FactorisedTransition(TokenTransition):
         return torch.where(self.masked, jump, copied).sum(-1)
 
     @property
-    def reveal(self) -> Float[Tensor, " B"]:
-        return 1 - self.stay
+    def reveal(self) -> Float[Tensor, "B 1"]:
+        return 1 - self.stay[:, None]
 
 
 @dataclass(frozen=True)
@@ -304,9 +312,9 @@ class UniformOrderTransition(TokenTransition):
         return torch.where(possible, tokens + order.to(tokens), -torch.inf)
 
     @property
-    def reveal(self) -> Float[Tensor, " B"]:
+    def reveal(self) -> Float[Tensor, "B 1"]:
         left, count = self._count()
-        return count / left.clamp(min=1).double()
+        return (count / left.clamp(min=1).double())[:, None]
 
 
 def categorical(log_probs: Float[Tensor, "B L K"], num: int, *, generator: Generator) -> Int[Tensor, "M B L"]:

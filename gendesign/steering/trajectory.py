@@ -88,7 +88,7 @@ def step_divergence(
     """
     if isinstance(new, TokenTransition) and isinstance(old, TokenTransition):
         each = divergence.between(new.log_probs, old.log_probs)
-        return new.reveal * (new.mask_weight * each).sum(-1), False
+        return (new.reveal * new.mask_weight * each).sum(-1), False
     if isinstance(new, StudentTransition) and new.aug_dim == torch.inf and isinstance(divergence, ReverseKL):
         return new.kl(old), False
     return divergence.per_draw(new.log_prob(x_s) - old.log_prob(x_s)), True

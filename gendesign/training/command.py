@@ -89,7 +89,7 @@ class TrainingCLI(LightningCLI):
             raise ConfigError(
                 f"--init continues a backbone; the config's model is a {type(self.model).__name__}"
             )
-        self.model.load_weights(load_backbone(init))
+        self.model.load_weights(load_backbone(init, temperature=1.0))
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gendesign.diffusion.enumerated import all_states, best_objective, path_objective
+from gendesign.diffusion.in_order import InOrder
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import Ancestral, FirstHitting, KTokens, Unmasking
 from gendesign.divergences import ChiSquared
@@ -24,7 +25,9 @@ def table(p: Tensor) -> Tensor:
     return TabularDenoiser(4, 3).set_law(torch.einsum("a,b,c->abc", p, p, p).flatten()).table.detach()
 
 
-@pytest.mark.parametrize(("unmasking", "steps"), [(Ancestral(), 1), (Ancestral(), 7), (FirstHitting(), 3)])
+@pytest.mark.parametrize(
+    ("unmasking", "steps"), [(Ancestral(), 1), (Ancestral(), 7), (FirstHitting(), 3), (InOrder(), 3)]
+)
 def test_the_kl_of_factorised_paths_is_that_of_the_designs(unmasking: Unmasking, steps: int) -> None:
     """On any grid that ends at 0; E[r] with alpha 0-th of the objective."""
     process = MaskedDiffusion(4, unmasking=unmasking)

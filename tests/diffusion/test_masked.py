@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gendesign.diffusion.in_order import InOrder
 from gendesign.diffusion.masked import MaskedDiffusion, stratify
 from gendesign.diffusion.schedules import Cosine, LogLinear
 from gendesign.diffusion.unmasking import (
@@ -178,7 +179,9 @@ def test_path_kl_does_not_depend_on_the_grid() -> None:
     assert path_kl(128, 1e-5) == pytest.approx(6.095690, rel=1e-6)
 
 
-@pytest.mark.parametrize("unmasking", [Ancestral(), FirstHitting(), KTokens(2), KTokens(5)])
+@pytest.mark.parametrize(
+    "unmasking", [Ancestral(), FirstHitting(), KTokens(2), KTokens(5), InOrder(), InOrder(G)]
+)
 def test_transition_is_a_distribution_and_samples_from_it(unmasking: Unmasking) -> None:
     """log_prob sums to one over every state, and frequencies of samples agree with it."""
     process = MaskedDiffusion(4, unmasking=unmasking, schedule=Cosine())
@@ -193,7 +196,7 @@ def test_transition_is_a_distribution_and_samples_from_it(unmasking: Unmasking) 
     assert 0.5 * (frequency - log_probs.exp()).abs().sum().item() < 0.02
 
 
-@pytest.mark.parametrize("unmasking", [Ancestral(), FirstHitting(), KTokens(2)])
+@pytest.mark.parametrize("unmasking", [Ancestral(), FirstHitting(), KTokens(2), InOrder(), InOrder(G)])
 def test_transition_kl_matches_enumeration(unmasking: Unmasking) -> None:
     process = MaskedDiffusion(4, unmasking=unmasking)
     x = torch.tensor([[MASK, C, MASK]])

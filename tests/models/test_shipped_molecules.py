@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from gendesign.backbone import Backbone
-from gendesign.building import build
+from gendesign.building import build, describe
 from gendesign.loading import list_backbones, load_backbone
 from gendesign.metrics.molecule_reference import MoleculeReference, properties
 from gendesign.molecules.codec import MoleculeCodec
@@ -32,7 +32,10 @@ def test_it_is_what_its_configuration_trains(backbone: Backbone) -> None:
     model = yaml.safe_load(CONFIG.read_text())["model"]["init_args"]
     codec = build(model["codec"])
     assert isinstance(backbone.codec, MoleculeCodec) and codec.unfitted() == backbone.codec.unfitted()
-    assert repr(build(model["denoiser"])) == repr(backbone.denoiser)
+    assert repr(build(model["denoiser"])) == repr(load_backbone("molecule-zinc", temperature=1.0).denoiser)
+    assert describe(build(model["process"])) == describe(backbone.process)
+    assert backbone.provenance["temperature"] == model["temperature"]
+    assert backbone.process.unmasking.pad == backbone.codec.pad_id
     assert "olecules" in list_backbones()["molecule-zinc"]
     assert backbone.folder is not None
     assert (backbone.folder / "model.safetensors").stat().st_size < 30e6

@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from gendesign.comparison.running import figures
+from gendesign.diffusion.in_order import InOrder
 from gendesign.diffusion.solvers import Heun
 from gendesign.diffusion.unmasking import Ancestral, FirstHitting, KTokens
 from gendesign.report.content import Words
@@ -84,7 +85,7 @@ def name_of(method: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    "unmasking", [FirstHitting(), KTokens(2), Ancestral()], ids=lambda u: type(u).__name__
+    "unmasking", [FirstHitting(), KTokens(2), Ancestral(), InOrder(3)], ids=lambda u: type(u).__name__
 )
 @pytest.mark.parametrize("method", MASKED, ids=name_of)
 def test_masked(make_arena: Any, method: Any, unmasking: Any) -> None:

@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from gendesign.array_codecs import VectorCodec
 from gendesign.backbone import Backbone
+from gendesign.diffusion.in_order import InOrder
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.diffusion.schedules import LogLinear
@@ -74,7 +75,7 @@ def test_the_published_weighting_is_of_revealed_tokens() -> None:
     torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize("unmasking", [FirstHitting(), Ancestral()])
+@pytest.mark.parametrize("unmasking", [FirstHitting(), Ancestral(), InOrder()])
 @pytest.mark.parametrize("divergence", [ReverseKL(), ChiSquared(), AlphaDivergence(0.5)])
 def test_hard_paths_cost_what_enumeration_says(
     make_tunable: Any, unmasking: Unmasking, divergence: Any

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from gendesign.backbone import Backbone
 from gendesign.diffusion.exact import GaussianMixture
+from gendesign.diffusion.in_order import InOrder
 from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.diffusion.solvers import Heun
 from gendesign.diffusion.unmasking import Ancestral, KTokens
@@ -112,7 +113,7 @@ def test_first_order_is_exact_for_sums_and_blind_to_products(make_arena: Any, tv
     assert 0.05 < hit < 0.6 < product.target[product.designs.index("ACG")].item()
 
 
-@pytest.mark.parametrize("unmasking", [KTokens(2), Ancestral()])
+@pytest.mark.parametrize("unmasking", [KTokens(2), Ancestral(), InOrder()])
 def test_other_rules_of_unmasking(make_arena: Any, tv: Any, unmasking: Any) -> None:
     """On independent letters and a sum, tilting each revealed token is exact; on a grid, up to its own error."""
     arena = make_arena(LETTERS, count_a, length=3, alpha=0.5, unmasking=unmasking)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Generator
 
+from gendesign.diffusion.in_order import InOrder
 from gendesign.diffusion.unmasking import Ancestral, FirstHitting, Unmasking
 from gendesign.divergences import ChiSquared, ReverseKL
 from gendesign.errors import ConfigError
@@ -24,7 +25,7 @@ def is_acg(design: str) -> float:
 
 
 @pytest.mark.parametrize("divergence", [ReverseKL(), ChiSquared()])
-@pytest.mark.parametrize("unmasking", [FirstHitting(), Ancestral()])
+@pytest.mark.parametrize("unmasking", [FirstHitting(), Ancestral(), InOrder()])
 def test_the_gradient_is_unbiased(make_tunable: Any, unmasking: Unmasking, divergence: Any) -> None:
     """Its mean over trajectories is the gradient of the exact objective, where every step is differentiated."""
     arena = make_tunable(is_acg, unmasking=unmasking, steps=3)

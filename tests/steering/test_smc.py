@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
+from gendesign.diffusion.in_order import InOrder
 from gendesign.diffusion.twisted import TwistedReveals, twist
 from gendesign.diffusion.unmasking import Ancestral, FactorisedTransition, FirstHitting, KTokens
 from gendesign.errors import ConfigError, UnsupportedError
@@ -133,7 +134,7 @@ def law_of(final: Any, num: int, length: int) -> Tensor:
     return torch.zeros(4**length, dtype=torch.float64).index_add_(0, index, weights)
 
 
-@pytest.mark.parametrize("unmasking", [FirstHitting(), KTokens(2), Ancestral()])
+@pytest.mark.parametrize("unmasking", [FirstHitting(), KTokens(2), Ancestral(), InOrder()])
 def test_weights_of_grids_and_looks_ahead(make_arena: Any, tv: Any, unmasking: Any) -> None:
     """Independent letters make coarse grids exact; the weights undo the bias of look-ahead and of the proposal."""
     arena = make_arena(LETTERS, motif, length=3, alpha=0.7, unmasking=unmasking)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from gendesign.diffusion.in_order import InOrder
 from gendesign.diffusion.unmasking import Ancestral, FirstHitting, KTokens, Unmasking
 from gendesign.divergences import ChiSquared
 from gendesign.errors import ConfigError, UnsupportedError
@@ -47,7 +48,7 @@ def test_exact_values_converge_to_the_target_as_candidates_grow(
     assert distance[1] == pytest.approx(tv(arena.p, arena.target), abs=0.03)
 
 
-@pytest.mark.parametrize("unmasking", [FirstHitting(), KTokens(2), Ancestral()])
+@pytest.mark.parametrize("unmasking", [FirstHitting(), KTokens(2), Ancestral(), InOrder()])
 def test_large_alpha_gives_the_base_back(make_arena: Any, tv: Any, unmasking: Unmasking) -> None:
     """On independent letters every rule of unmasking is exact, so the base is p itself."""
     arena = make_arena(LETTERS, count_a, length=3, alpha=1e9, unmasking=unmasking)
@@ -93,7 +94,7 @@ def test_mode_look_ahead_is_blind_where_the_mode_scores_nothing(make_arena: Any,
     assert mode < 0.35 < arena.frequencies(samples, 4_000)[hit].item() < arena.target[hit].item()
 
 
-@pytest.mark.parametrize("unmasking", [FirstHitting(), KTokens(2), Ancestral()])
+@pytest.mark.parametrize("unmasking", [FirstHitting(), KTokens(2), Ancestral(), InOrder(3)])
 @pytest.mark.parametrize("method", [SVDD(candidates=3, alpha=0.5), Unsteered()])
 def test_templates_are_honoured(make_arena: Any, unmasking: Unmasking, method: Any) -> None:
     arena = make_arena(LETTERS, count_a, length=4, alpha=0.5, unmasking=unmasking)
