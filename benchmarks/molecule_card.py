@@ -50,7 +50,12 @@ def sampled(
     rows: list[list[int]] = []
     codec, start, cpu = backbone.codec, time.perf_counter(), time.process_time()
     decode = codec.decode
-    codec.decode = lambda x: (rows.extend(x.tolist()), decode(x))[1]  # type: ignore[method-assign]
+
+    def noted(x: torch.Tensor) -> list[str]:
+        rows.extend(x.tolist())
+        return decode(x)
+
+    codec.decode = noted  # type: ignore[method-assign]
     with nullcontext() if exact else torch.autocast("cpu", dtype=torch.bfloat16):
         found = backbone.sample(num, steps=steps, seed=seed)
     codec.decode = decode  # type: ignore[method-assign]
@@ -129,7 +134,7 @@ def diversity(molecules: list[str]) -> float:
 def chemnet(groups: dict[str, list[str]], unseen: list[str]) -> None:
     """Print Frechet ChemNet distances to unseen molecules, where the package is there."""
     try:
-        from fcd_torch import FCD
+        from fcd_torch import FCD  # type: ignore[import-not-found]
     except ImportError:
         print("Frechet ChemNet distance: left out, fcd_torch is not installed")
         return
@@ -219,9 +224,9 @@ def main() -> None:
         print(f"as written {as_written(codec, drawn, rows):.3%}", flush=True)
         if arguments.samples is not None:
             arguments.samples.write_text("".join(f"{smiles}\n" for smiles in drawn))
-    molecules = split(arguments.config)
+    natural = split(arguments.config)
     valid = [smiles for smiles in drawn if smiles]
-    groups = {"samples": valid} | {name: some[: len(drawn)] for name, some in molecules.items()}
+    groups = {"samples": valid} | {name: some[: len(drawn)] for name, some in natural.items()}
     distinct = list(dict.fromkeys(valid))
     assert isinstance(backbone.reference, MoleculeReference)
     novel = backbone.reference.novelty(distinct)["novel"]
@@ -267,7 +272,7 @@ def main() -> None:
     if arguments.picture is not None:
         picture(arguments.picture, groups, measured)
     if arguments.likelihoods:
-        some = molecules["unseen"][: arguments.likelihoods]
+        some = natural["unseen"][: arguments.likelihoods]
         nats = -backbone.log_likelihood(some, num_times=16, seed=0).cpu().numpy()
         per = nats.sum() / np.log(2) / tokens(codec, some).sum()
         print(
