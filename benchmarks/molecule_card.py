@@ -224,9 +224,9 @@ def main() -> None:
         print(f"as written {as_written(codec, drawn, rows):.3%}", flush=True)
         if arguments.samples is not None:
             arguments.samples.write_text("".join(f"{smiles}\n" for smiles in drawn))
-    natural = split(arguments.config)
+    table = split(arguments.config)
     valid = [smiles for smiles in drawn if smiles]
-    groups = {"samples": valid} | {name: some[: len(drawn)] for name, some in natural.items()}
+    groups = {"samples": valid} | {name: some[: len(drawn)] for name, some in table.items()}
     distinct = list(dict.fromkeys(valid))
     assert isinstance(backbone.reference, MoleculeReference)
     novel = backbone.reference.novelty(distinct)["novel"]
@@ -272,7 +272,7 @@ def main() -> None:
     if arguments.picture is not None:
         picture(arguments.picture, groups, measured)
     if arguments.likelihoods:
-        some = natural["unseen"][: arguments.likelihoods]
+        some = table["unseen"][: arguments.likelihoods]
         nats = -backbone.log_likelihood(some, num_times=16, seed=0).cpu().numpy()
         per = nats.sum() / np.log(2) / tokens(codec, some).sum()
         print(
