@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gendesign.backbone import Backbone
-from gendesign.building import build
+from gendesign.building import build, check_arguments
 from gendesign.codecs import Codec
 from gendesign.conditioning import Conditioning
 from gendesign.diffusion.process import Process
@@ -133,3 +133,25 @@ def load_backbone(
 def list_backbones() -> dict[str, str]:
     """Names of the shipped backbones, with one line about each."""
     return list_pretrained(SHIPPED)
+
+
+def load_described(
+    given: str | Mapping[str, Any], *, device: torch.device | str = "cpu", trust: Sequence[str] = ()
+) -> Backbone:
+    """Load a backbone that a file describes: by its name, or as a mapping of `load_backbone`'s arguments.
+
+    Args:
+        given: a name, folder or hub id; or {path: it, structure: ..., temperature: ...}.
+        device: where to put it.
+        trust: see `load_backbone`.
+
+    Raises:
+        ConfigError: no path, or an argument that there is not; and what `load_backbone` raises.
+    """
+    if isinstance(given, str):
+        return load_backbone(given, device=device, trust=trust)
+    if "path" not in given:
+        raise ConfigError(f"a backbone needs a path, got {', '.join(map(str, given)) or 'nothing'}")
+    arguments = {("name_or_path" if key == "path" else key): value for key, value in given.items()}
+    check_arguments(load_backbone, arguments)
+    return load_backbone(**arguments | {"device": device, "trust": trust})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,8 @@ Chances = Callable[[str], NDArray[np.float64]]
 
 class StructureCodec(ProteinCodec):
     """Proteins as long as a chain of a structure file.
+
+    A template is letters and stars, or names residues to be kept by the file's own numbers, such as `10-20,52A`.
 
     Args:
         path: PDB or mmCIF, plain or gzipped.
@@ -34,6 +38,11 @@ class StructureCodec(ProteinCodec):
         self.structure = read_structure(path, chain=chain)
         self.tell: Chances | None = None
         super().__init__(len(self.structure))
+
+    def split_template(self, template: Any) -> list[str | None]:
+        if isinstance(template, str) and re.fullmatch(r"[-\dA-Za-z, ]*\d[-\dA-Za-z, ]*", template):
+            template = self.structure.template([part for part in template.split(",") if part.strip()])
+        return super().split_template(template)
 
     def chances(self, design: str) -> NDArray[np.float64] | None:
         """The probability of every amino acid at each residue, given all others of the design and the backbone.

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from gendesign.backbone import Backbone
+from gendesign.cli import main
 from gendesign.codecs import ProteinCodec
 from gendesign.command.compose import compose
 from gendesign.conditioning import Labels, given_in
 from gendesign.data.stability import StabilityDataModule
 from gendesign.data.structures import StructureDataModule, batch_structures, read_structures
 from gendesign.diffusion.masked import MaskedDiffusion
-from gendesign.errors import ConfigError, DataError, UnsupportedError
+from gendesign.errors import ConfigError, DataError, DesignError, UnsupportedError
 from gendesign.files.structures import threaded_pdb
 from gendesign.forms import Fold, form_of
 from gendesign.inverse_folding import on_structure
@@ -245,3 +246,58 @@ def test_a_predictor_learns_what_was_measured(file: str, tmp_path: Path) -> None
     module.validation_step(batch, 0)
     module.on_validation_epoch_end()
     assert logged["val_rmse"] < 0.25 and logged["val_spearman"] > 0.5
+
+
+def test_a_template_names_residues_by_the_numbers_of_the_file(pdb: str) -> None:
+    codec = on_structure(backbone(), pdb).codec  # residues 5 to 14, MKTAYIAKQR
+    ids, fixed = codec.encode_template("6-8, 14")
+    assert fixed.nonzero().flatten().tolist() == [1, 2, 3, 9]
+    assert codec.decode(torch.where(fixed, ids, 0)[None]) == ["AKTAAAAAAR"]
+    assert codec.encode_template("*KTA*****R")[1].equal(fixed)
+    for template, message in (
+        ("1-8", "no residue 1; it has 5 to 14"),
+        ("8-6", "backwards"),
+        ("5-14", "every"),
+    ):
+        with pytest.raises(DesignError, match=message):
+            codec.encode_template(template)
+
+
+def test_the_command_line_reads_the_structure_and_its_own_sequence(
+    pdb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["backbone=protein-inverse-folding", f"backbone.structure={pdb}", "reward=protein-gravy"]
+    assert main(["check", *words, f"start={pdb}", "remask=2", "template=5,14", "steering.alpha=1"]) == 0
+    assert "structure: x.pdb, chain A, 10 residues 5 to 14" in capsys.readouterr().out
+    assert main(["check", *words, "template=200"]) == 2
+    assert "no residue 200; it has 5 to 14" in capsys.readouterr().err
+
+
+@pytest.mark.whole
+def test_the_shipped_fine_tuning_runs_on_a_structure(
+    pdb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = str(Path(__file__).parents[1] / "configs" / "finetune" / "protein_stability.yaml")
+    small = {"steps": "4", "batch_size": "2", "val_designs": "4", "val_times": "1"}
+    words = [word for key, value in small.items() for word in (f"--model.{key}", value)]
+    for key in ("backbone.structure", "reward.init_args.structure", "heldout.init_args.structure"):
+        words += [f"--model.{key}", pdb]
+    limits = [
+        "--trainer.max_steps",
+        "2",
+        "--trainer.val_check_interval",
+        "1",
+        "--trainer.enable_progress_bar",
+        "false",
+    ]
+    assert main(["finetune", "--config", file, *words, *limits]) == 0
+    assert "val_guide" in (tmp_path / "runs/protein-stability-drakes/csv/version_0/metrics.csv").read_text()
+
+
+def test_a_bound_backbone_is_saved_and_read_with_its_structure(pdb: str, tmp_path: Path) -> None:
+    bound = on_structure(backbone(), pdb)
+    bound.save_pretrained(tmp_path / "bound")
+    again = load_backbone(tmp_path / "bound")
+    assert again.sample(2, steps=4, seed=0) == bound.sample(2, steps=4, seed=0)
+    assert again.codec.structure.numbers[0] == "5"  # type: ignore[attr-defined]

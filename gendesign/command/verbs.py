@@ -28,6 +28,7 @@ from gendesign.command.compose import (
 )
 from gendesign.command.terminal import RunProgress
 from gendesign.data import tables
+from gendesign.designs import Design
 from gendesign.errors import ConfigError, RewardError
 from gendesign.files.designs import named_designs
 from gendesign.loading import list_backbones, load_backbone
@@ -37,6 +38,7 @@ from gendesign.rewards.catalog import build_reward, list_rewards, load_reward
 from gendesign.run import check_request, design, estimate_cost
 from gendesign.steering.sampler import Steering
 from gendesign.storage import check_folder
+from gendesign.structure_codec import StructureCodec
 from gendesign.templates import read_template
 
 
@@ -97,7 +99,7 @@ def _job(arguments: argparse.Namespace) -> _Job:
     heldout = named_reward(config.get("heldout"), device, arguments.trust)
     steering = _steering(config["steering"], arguments.trust)
     settings |= {key: build(settings[key], trust=arguments.trust) for key in OBJECTS}
-    settings["start"] = named_designs(settings["start"]) if settings["start"] else None
+    settings["start"] = _leads(settings["start"], config["backbone"], backbone)
     parts = [
         Path(config["backbone"]["path"]).name,
         reward.label if reward else "",
@@ -115,6 +117,26 @@ def _backbone(config: dict[str, Any], device: str, trust: Sequence[str]) -> Back
     backbone_settings(config)
     given = {key: value for key, value in config.items() if key != "path"}
     return load_backbone(config["path"], device=device, trust=trust, **given)
+
+
+def _leads(start: str | None, config: dict[str, Any], backbone: Backbone) -> list[Design] | None:
+    """The designs that `start` names; the backbone's structure file stands for its own sequence."""
+    if not start:
+        return None
+    if isinstance(backbone.codec, StructureCodec) and start == config.get("structure"):
+        return [backbone.codec.structure.sequence]
+    return named_designs(start)
+
+
+def _print_structure(backbone: Backbone) -> None:
+    """What was read of a structure file, and by which rules."""
+    if isinstance(backbone.codec, StructureCodec):
+        one = backbone.codec.structure
+        print(
+            f"structure: {one.name}, chain {one.chain}, {len(one)} residues {one.numbers[0]} to {one.numbers[-1]}"
+        )
+        for note in one.notes:
+            print(f"  {note}")
 
 
 def _steering(config: dict[str, Any], trust: Sequence[str]) -> Steering:
@@ -149,6 +171,7 @@ def named_reward(config: dict[str, Any] | None, device: str, trust: Sequence[str
 def design_verb(arguments: argparse.Namespace) -> None:
     """Sample designs and write them, a summary and the report."""
     job = _job(arguments)
+    _print_structure(job.backbone)
     unit = job.reward.unit if job.reward is not None else ""
     with RunProgress(quiet=arguments.quiet, unit=unit) as progress:
         run = design(
@@ -207,6 +230,7 @@ def check_verb(arguments: argparse.Namespace) -> None:
     seconds = (time.perf_counter() - start) / (2 * PROBE) * cost.network_rows
     parameters = sum(p.numel() for p in job.backbone.denoiser.parameters())
     print(f"backbone: {job.config['backbone']['path']}, {parameters:,} parameters")
+    _print_structure(job.backbone)
     for role, reward in (("reward", job.reward), ("held out", job.heldout)):
         if reward is None:
             print(f"{role}: none")

@@ -15,10 +15,10 @@ from functools import lru_cache
 from typing import Any
 
 from gendesign.backbone import Backbone
-from gendesign.building import build, check_arguments, describe
+from gendesign.building import build, describe
 from gendesign.comparison.config import CURRENCIES, Comparison, Config, Task
 from gendesign.errors import ConfigError, GendesignError
-from gendesign.loading import load_backbone
+from gendesign.loading import load_described
 from gendesign.run import estimate_cost
 from gendesign.steering.particles import Cost
 from gendesign.steering.sampler import Steering
@@ -126,16 +126,12 @@ def read_method(config: Any, task: Task, trust: Any = ()) -> Steering:
 
 def backbone_of(given: str | Mapping[str, Any], device: str, trust: tuple[str, ...]) -> Backbone:
     """A backbone, loaded once."""
-    arguments = {"path": given} if isinstance(given, str) else dict(given)
-    return _loaded(json.dumps(arguments, sort_keys=True), device, trust)
+    return _loaded(json.dumps(given, sort_keys=True), device, trust)
 
 
 @lru_cache(maxsize=4)
 def _loaded(arguments: str, device: str, trust: tuple[str, ...]) -> Backbone:
-    given = json.loads(arguments)
-    given["name_or_path"] = given.pop("path")
-    check_arguments(load_backbone, given)
-    return load_backbone(**given, device=device, trust=trust)
+    return load_described(json.loads(arguments), device=device, trust=trust)
 
 
 def sized(method: Steering, backbone: Backbone, task: Task, currency: str, budget: float) -> Steering:

@@ -38,7 +38,7 @@ class Folds(Sequences):
         }
         if valid:
             same = np.mean([[a == b for a, b in zip(design, own, strict=True)] for design in valid])
-            found["aligned"] = alignment(own, numbers, valid)
+            found["aligned"], found["rules"] = alignment(own, numbers, valid), form.codec.structure.notes
             found["aligned_text"] = (
                 f"Designs keep {percent(100 * float(same))} of the residues of {form.codec.structure.name}, mean. "
                 f"A dot is the structure's own residue; the last line says how many tenths of all "

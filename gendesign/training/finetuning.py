@@ -29,7 +29,7 @@ from gendesign.designs import Design
 from gendesign.determinism import generator
 from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.errors import ConfigError, GendesignError, TrainingError
-from gendesign.loading import load_backbone
+from gendesign.loading import load_described
 from gendesign.models.switched import SwitchedDenoiser
 from gendesign.optimisation import adamw_with_cosine
 from gendesign.rewards.base import Reward
@@ -46,7 +46,8 @@ class FineTuning(Configurable, LightningModule):
     """A backbone that is being fine-tuned, and the base that it came from.
 
     Args:
-        backbone: the base: a shipped name, a folder, a hub id, or a backbone.
+        backbone: the base: a shipped name, a folder, a hub id, or a backbone; or arguments of `load_backbone`, `path`
+            the first, such as the structure that inverse folding is for.
         reward: r: a shipped name, a folder or file, or a reward.
         method: `DRAKES`, which backpropagates through the trajectory and needs a differentiable reward, or
             `PolicyGradient`, which needs none.
@@ -71,7 +72,7 @@ class FineTuning(Configurable, LightningModule):
 
     def __init__(
         self,
-        backbone: str | Backbone,
+        backbone: str | dict[str, Any] | Backbone,
         reward: str | Reward,
         method: FineTuned,
         *,
@@ -93,7 +94,7 @@ class FineTuning(Configurable, LightningModule):
         self.method = method
         self.reward = load_reward(reward, trust=trust) if isinstance(reward, str) else reward
         self.heldout = load_reward(heldout, trust=trust) if isinstance(heldout, str) else heldout
-        base = load_backbone(backbone, trust=trust) if isinstance(backbone, str) else backbone
+        base = backbone if isinstance(backbone, Backbone) else load_described(backbone, trust=trust)
         method.require(self.reward, base)
         self.alpha = finite("alpha", alpha, at_least=0.0)
         self.alpha_warmup = whole("alpha_warmup", alpha_warmup, at_least=0)
