@@ -63,6 +63,7 @@ _HOME = {
     "SequenceCodec": "codecs",
     "Structure": "structures",
     "Status": "rewards.base",
+    "synthesize": "rl.synthesis",
     "Unsteered": "steering.unsteered",
     "Comparison": "comparison",
     "Task": "comparison",
@@ -95,7 +96,7 @@ __all__ = [
     "SMC", "Status", "Structure", "SVDD", "Task", "Unsteered", "VarianceAware", "blend", "compare", "design",
     "estimate_cost", "finetune", "list_backbones",
     "list_rewards", "load_backbone", "load_diffusers", "load_reward", "load_value", "read_structure",
-    "save_diffusers", "write_report",
+    "save_diffusers", "synthesize", "write_report",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ if TYPE_CHECKING:
     from gendesign.report import write_report
     from gendesign.rewards import list_rewards, load_reward
     from gendesign.rewards.base import FunctionReward, Reward, Scores, Status
+    from gendesign.rl.synthesis import synthesize
     from gendesign.run import design, estimate_cost
     from gendesign.steering.best_of_n import BestOfN
     from gendesign.steering.covariance_proposal import CovarianceAware

@@ -40,6 +40,12 @@ class Progress:
     cost: Cost
     best: float
 
+    def after(self, block: Stored, done: int) -> Progress:
+        """With one more block, of so many design-steps."""
+        known = [value for value in block.values if value is not None]
+        best = float(np.fmax(self.best, max(known))) if known else self.best
+        return replace(self, done=self.done + done, cost=self.cost + block.cost, best=best)
+
 
 def sample_blocks(
     sampler: Sampler,
@@ -67,21 +73,39 @@ def sample_blocks(
     so_far = Progress(stage, 0, num * steps, Cost(), float("nan"))
     for number, first in enumerate(range(0, num, BLOCK)):
         size = min(BLOCK, num - first)
-        done = store.load(stage, number)
-        if done is None:
-            start = time.perf_counter()
-            noise = generator(seed, stage, number, device=sampler.backbone.device)
-            watch = _watch(progress, so_far, size) if progress is not None else None
-            final = run_sampler(sampler, size, plan_of(number, size), generator=noise, on_step=watch)
-            spent = replace(final.cost, seconds=time.perf_counter() - start)
-            known = (final.ok & final.value.isfinite()).tolist()
-            values = [v if fine else None for v, fine in zip(final.value.tolist(), known, strict=True)]
-            done = Stored(sampler.backbone.codec.decode(final.x), final.kl.tolist(), spent, values)
-            store.save(stage, number, done)
-            so_far = replace(so_far, best=float(np.fmax(so_far.best, _highest(final))))
+        done = sample_block(
+            sampler, number, size, plan_of, seed=seed, store=store, so_far=so_far, progress=progress
+        )
         blocks.append(done)
-        so_far = replace(so_far, done=so_far.done + size * steps, cost=so_far.cost + done.cost)
+        so_far = so_far.after(done, size * steps)
     return blocks
+
+
+def sample_block(
+    sampler: Sampler,
+    number: int,
+    size: int,
+    plan_of: Callable[[int, int], Plan],
+    *,
+    seed: int,
+    store: Store,
+    so_far: Progress,
+    progress: Callable[[Progress], None] | None,
+) -> Stored:
+    """One block of the stage that `so_far` names: from disk, or made and kept there; see `sample_blocks`."""
+    stage = so_far.stage
+    done = store.load(stage, number)
+    if done is None:
+        start = time.perf_counter()
+        noise = generator(seed, stage, number, device=sampler.backbone.device)
+        watch = _watch(progress, so_far, size) if progress is not None else None
+        final = run_sampler(sampler, size, plan_of(number, size), generator=noise, on_step=watch)
+        spent = replace(final.cost, seconds=time.perf_counter() - start)
+        known = (final.ok & final.value.isfinite()).tolist()
+        values = [v if fine else None for v, fine in zip(final.value.tolist(), known, strict=True)]
+        done = Stored(sampler.backbone.codec.decode(final.x), final.kl.tolist(), spent, values)
+        store.save(stage, number, done)
+    return done
 
 
 def same_reward(blocks: list[Stored], run: DesignSet) -> None:

@@ -16,7 +16,18 @@ from typing import Any, NoReturn
 from gendesign.errors import ConfigError, GendesignError
 
 TRAINING = ("fit", "fit-value", "finetune", "validate", "test")
-VERBS = ("design", "compare", "check", "list", "score", "data", "collect", "train-agent", *TRAINING)
+VERBS = (
+    "design",
+    "compare",
+    "check",
+    "list",
+    "score",
+    "data",
+    "collect",
+    "synthesize",
+    "train-agent",
+    *TRAINING,
+)
 COMPARE_WORDS = """name or file of a configuration, then key=value: methods=[NAME,...], tasks=[NAME,...], what they
 are made of (methods.NAME.alpha=0.1, tasks.NAME.steps=40), seeds, network_evaluations=[...], reward_calls=[...], device,
 out"""
@@ -30,6 +41,7 @@ examples:
   gendesign score sequences.fasta reward=dna-expression out=scores.csv
   gendesign design images                             handwritten digits that compress well
   gendesign collect Pendulum-v1 out=pendulum.npz      trajectories of policies from poor to good
+  gendesign synthesize policy=swing-up num_steps=100000 out=minari:pendulum/guided-v0
   gendesign train-agent pendulum.npz method=iql       an agent of offline reinforcement learning
   gendesign data get yeast_native_promoters_1011
   gendesign fit --config configs/train/dna_yeast_promoter.yaml
@@ -116,8 +128,17 @@ def parser() -> argparse.ArgumentParser:
     collecting.add_argument("environment", help="a name that gymnasium knows, such as Pendulum-v1")
     collecting.add_argument(
         "words", nargs="*", metavar="key=value",
-        help="out=FILE.npz or .hdf5, policies=WORD,... (random, swing-up@0.5, module:function), num_steps, seed",
+        help="out=FILE.npz, .hdf5 or minari:ID, policies=WORD,... (random, swing-up@0.5, agent:FOLDER, "
+        "module:function), num_steps, seed",
     )  # fmt: skip
+    synthetic = verb("synthesize", "synthetic trajectories, steered by a target policy", parent=composed)
+    synthetic.add_argument(
+        "words", nargs="*", metavar="[CONFIG] key=value",
+        help="policy=WORD (swing-up@0.2, agent:FOLDER, module:name), num_steps, horizon, overlap, start=OBSERVATION or "
+        "FILE, out=minari:ID,FILE.hdf5,FILE.npz; backbone=, reward=, steering=, their arguments, steps, seed, device",
+    )  # fmt: skip
+    synthetic.add_argument("--resume", action="store_true", help="continue the run that writes to `out`")
+    synthetic.add_argument("--quiet", action="store_true", help="no progress")
     agent = verb("train-agent", "an agent from trajectories: TD3+BC or IQL", parent=common)
     agent.add_argument("data", help="trajectories: .npz, .hdf5 or minari:ID")
     agent.add_argument(
@@ -221,6 +242,10 @@ def _run(words: list[str]) -> None:
             from gendesign.command.agents import train_agent_verb
 
             return train_agent_verb(arguments)
+        if arguments.verb == "synthesize":
+            from gendesign.command.synthesizing import synthesize_verb
+
+            return synthesize_verb(arguments)
         if arguments.verb == "compare":
             from gendesign.command.comparing import compare_verb
 

@@ -73,6 +73,7 @@ def test_no_pickle_and_no_global_state() -> None:
         "scoring.py",
         "comparing.py",
         "collecting.py",
+        "synthesizing.py",
         "agents.py",
         "fetch.py",
         "terminal.py",

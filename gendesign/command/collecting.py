@@ -1,13 +1,12 @@
-"""The verb `collect`: behaviour data for offline reinforcement learning, as a file of trajectories."""
+"""The verb `collect`: behaviour data for offline reinforcement learning, as a file or a Minari data set."""
 
 import argparse
 import os
 import sys
-from pathlib import Path
 
-from gendesign.errors import ConfigError, OutputError
+from gendesign.errors import ConfigError
 from gendesign.rl.collecting import collect
-from gendesign.rl.trajectory_files import HDF5, write_trajectories
+from gendesign.rl.trajectory_files import check_target, write_trajectories
 
 KEYS = ("out", "policies", "num_steps", "seed")
 
@@ -20,11 +19,8 @@ def collect_verb(arguments: argparse.Namespace) -> None:
         if not equals or key not in KEYS:
             raise ConfigError(f"expected key=value with a key of {', '.join(KEYS)}; got {word!r}")
         given[key] = value
-    out = Path(given.get("out") or f"outputs/{arguments.environment}.npz").expanduser()
-    if out.suffix not in (".npz", *HDF5):
-        raise OutputError(f"{out}: expected a name that ends in .npz or .hdf5")
-    if out.exists():  # before the work, not after it
-        raise OutputError(f"{out} exists; give another name or remove it")
+    out = given.get("out") or f"outputs/{arguments.environment}.npz"
+    check_target(out)  # before the work, not after it
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a function of the user's may lie where the user stands
     policies = [word for word in given.get("policies", "").strip("[]").split(",") if word]

@@ -36,6 +36,7 @@ from gendesign.report import write_report
 from gendesign.rewards.base import Reward
 from gendesign.rewards.catalog import build_reward, list_rewards, load_reward
 from gendesign.run import check_request, design, estimate_cost
+from gendesign.steering.policy_guidance import PolicyGuidance
 from gendesign.steering.sampler import Steering
 from gendesign.storage import check_folder
 from gendesign.structure_codec import StructureCodec
@@ -94,10 +95,10 @@ def _job(arguments: argparse.Namespace) -> _Job:
     for key, value in _signature_defaults().items():
         settings.setdefault(key, value)
     resolved = {key: config.get(key) for key in GROUPS} | settings
-    backbone = _backbone(config["backbone"], device, arguments.trust)
+    backbone = load_backbone_of(config["backbone"], device, arguments.trust)
     reward = named_reward(config["reward"], device, arguments.trust)
     heldout = named_reward(config.get("heldout"), device, arguments.trust)
-    steering = _steering(config["steering"], arguments.trust)
+    steering = with_named_policy(steering_of(config["steering"], arguments.trust), backbone)
     settings |= {key: build(settings[key], trust=arguments.trust) for key in OBJECTS}
     settings["start"] = _leads(settings["start"], config["backbone"], backbone)
     parts = [
@@ -112,7 +113,7 @@ def _job(arguments: argparse.Namespace) -> _Job:
     return _Job(resolved, backbone, reward, heldout, steering, settings, out)
 
 
-def _backbone(config: dict[str, Any], device: str, trust: Sequence[str]) -> Backbone:
+def load_backbone_of(config: dict[str, Any], device: str, trust: Sequence[str]) -> Backbone:
     """Load the backbone with what else is said of it, such as a prompt."""
     backbone_settings(config)
     given = {key: value for key, value in config.items() if key != "path"}
@@ -139,13 +140,33 @@ def _print_structure(backbone: Backbone) -> None:
             print(f"  {note}")
 
 
-def _steering(config: dict[str, Any], trust: Sequence[str]) -> Steering:
+def steering_of(config: dict[str, Any], trust: Sequence[str]) -> Steering:
+    """The method of a configuration."""
     steering = build(config, trust=trust)
     if not isinstance(steering, Steering):
         raise ConfigError(
             f"{config.get('class_path')} is no steering method; expected a subclass of Steering"
         )
     return steering
+
+
+def with_named_policy(steering: Steering, backbone: Backbone, word: Any = None) -> Steering:
+    """The method with the target policy that a word names: `word`, or what stands where its policy belongs.
+
+    Raises:
+        ConfigError: no such policy, or a method that follows none.
+    """
+    word = getattr(steering, "policy", None) if word is None else word
+    if not isinstance(word, str):
+        return steering
+    from gendesign.rl.policy_words import named_policy
+    from gendesign.rl.trajectory_codec import TrajectoryCodec
+
+    if not isinstance(steering, PolicyGuidance):
+        raise ConfigError(f"policy={word} needs steering=policy_guidance, got {type(steering).__name__}")
+    if not isinstance(backbone.codec, TrajectoryCodec):
+        raise ConfigError(f"policy={word} needs a backbone of trajectories, such as rl-pendulum")
+    return replace(steering, policy=named_policy(word, backbone.codec.low, backbone.codec.high))
 
 
 def _signature_defaults() -> dict[str, Any]:

@@ -250,7 +250,7 @@ class PoissonFlow(Process):
         t: Float[Tensor, " B"],
         cond: Any = None,
         mask: Bool[Tensor, "B N"] | None = None,
-        template: Float[Tensor, " N"] | None = None,
+        template: Float[Tensor, " *B N"] | None = None,
     ) -> MeanPrediction:
         """Clean mean and variance; at sigma = 0 the state is the design, and no network row is spent."""
         mean, variance = x_t.double().clone(), torch.zeros_like(x_t, dtype=torch.float64)

@@ -69,7 +69,7 @@ class MeanPrediction(Prediction):
         )
         return self.mean + self.variance.sqrt() * z
 
-    def fix(self, template: Float[Tensor, " N"] | None) -> MeanPrediction:
+    def fix(self, template: Float[Tensor, " *B N"] | None) -> MeanPrediction:
         """Replace what is predicted of given coordinates by what is known: the template, NaN where it is free."""
         if template is None:
             return self

@@ -18,6 +18,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,16 @@ def read_minari(dataset_id: str) -> Trajectories:
         )
     except DataError as error:
         raise DataError(f"{PREFIX}{dataset_id}: {error}") from error
+
+
+def hidden_folder(dataset_id: str, ending: str) -> Path:
+    """A folder beside a data set that Minari does not list.
+
+    Raises:
+        OutputError: the id is malformed.
+    """
+    folder = _folder(dataset_id, OutputError)
+    return folder.with_name(f".{folder.name}{ending}")
 
 
 def check_new(dataset_id: str, *, overwrite: bool = False) -> None:
@@ -165,13 +176,8 @@ def _fill(path: Path, episodes: Iterator[Episode], about: About, dataset_id: str
         }
     )
     storage.update_episodes(
-        EpisodeBuffer(
-            observations=each.observations,
-            actions=each.actions,
-            rewards=each.rewards,
-            terminations=each.terminations,
-            truncations=each.truncations,
-        )
+        # arrays do as well as the lists that its types name, and are stored in their own precision
+        EpisodeBuffer(**{part.name: getattr(each, part.name) for part in fields(Episode)})
         for each in chain([first], episodes)
     )
 

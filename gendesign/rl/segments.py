@@ -89,7 +89,7 @@ class SegmentDataModule(ArrayDataModule):
         )
         self.stride = whole("stride", stride)
         self.trajectory_codec = codec
-        self._about = About()
+        self._about, self._dtype = About(), ""
 
     def _read(self) -> Arrays:
         data = read_trajectories(self.path)
@@ -98,7 +98,7 @@ class SegmentDataModule(ArrayDataModule):
             raise DataError(
                 f"{self.path}: rows have {segments.shape[2]} numbers, the codec {len(self.trajectory_codec.columns)}"
             )
-        self._about = data.about
+        self._about, self._dtype = data.about, str(data.episodes[0].observations.dtype)
         returns = segments[:, :, -2].sum(1, keepdims=True)
         return Arrays(segments, returns, {"episode": episodes}, unit="segment")
 
@@ -106,10 +106,10 @@ class SegmentDataModule(ArrayDataModule):
         """The environment, and the bounds of its observations, which synthetic data are to keep."""
         assert len(self.arrays)
         low, high = self._about.observation_low, self._about.observation_high
-        known = low is not None and high is not None
         return {
             "stride": self.stride,
             "environment": self._about.environment,
-            "observation_low": low.tolist() if known else None,
-            "observation_high": high.tolist() if known else None,
+            "observation_low": None if low is None else low.tolist(),
+            "observation_high": None if high is None else high.tolist(),
+            "observation_dtype": self._dtype,
         }

@@ -14,7 +14,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
+
+from gendesign.building import finite
+from gendesign.errors import ConfigError
+from gendesign.rl.policies import Gaussian
 
 LIMIT = 2.0
 """Largest torque of Pendulum-v1."""
@@ -29,3 +36,26 @@ def swing_up(observation: NDArray[Any]) -> NDArray[Any]:
     else:
         torque = 2 * (5 - (speed**2 / 6 + 5 * cosine)) * (1.0 if speed >= 0 else -1.0)
     return np.array([np.clip(torque, -LIMIT, LIMIT)])
+
+
+class SwingUp(Gaussian):
+    """The controller as a policy with normal noise, for guidance: N(a; swing_up(s), (2 noise)^2).
+
+    Args:
+        noise: standard deviation as a share of the largest torque.
+    """
+
+    def __init__(self, noise: float = 0.2) -> None:
+        super().__init__(torques, LIMIT * finite("noise", noise, above=0.0))
+
+
+def torques(observations: Float[Tensor, "*B S"]) -> Float[Tensor, "*B 1"]:
+    """`swing_up` of many observations."""
+    if observations.shape[-1] != 3:
+        raise ConfigError(
+            f"swing-up reads (cos, sin, speed) of Pendulum-v1, got {observations.shape[-1]} numbers an observation"
+        )
+    cosine, sine, speed = observations.unbind(-1)
+    balance = -(12 * torch.atan2(sine, cosine) + 3 * speed)
+    pump = 2 * (5 - (speed**2 / 6 + 5 * cosine)) * torch.where(speed >= 0, 1.0, -1.0).to(speed)
+    return torch.where((cosine > 0.85) & (speed.abs() < 4), balance, pump).clamp(-LIMIT, LIMIT)[..., None]

@@ -1,0 +1,113 @@
+"""The verb `synthesize`: a data set of trajectories from a backbone, a target policy and guidance.
+
+    gendesign synthesize policy=swing-up num_steps=100000 out=minari:pendulum/guided-v0
+
+Backbone, reward and steering are chosen and set as for `gendesign design`; `trajectories` is the configuration that is
+meant where none is named.
+"""
+
+import argparse
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from gendesign.command.compose import compose
+from gendesign.command.terminal import RunProgress
+from gendesign.command.values import read_value
+from gendesign.command.verbs import (
+    load_backbone_of,
+    named_reward,
+    resolved_device,
+    steering_of,
+    with_named_policy,
+)
+from gendesign.errors import ConfigError, UnsupportedError
+from gendesign.rl.minari_files import PREFIX
+from gendesign.rl.synthesis import synthesize
+from gendesign.rl.trajectory_codec import TrajectoryCodec
+from gendesign.rl.trajectory_files import check_target, read_trajectories
+from gendesign.steering.policy_guidance import PolicyGuidance
+
+OWN: dict[str, Any] = {
+    "num_steps": int,
+    "horizon": int | None,
+    "overlap": int,
+    "policy": str,
+    "start": str,
+    "out": list[str],
+}
+"""What is said of a data set; the rest is said as for `design`."""
+SHARED = ("backbone", "reward", "steering", "heldout", "steps", "seed", "device")
+
+
+def synthesize_verb(arguments: argparse.Namespace) -> None:
+    """Make the data set, say where it is."""
+    given, config = _words(arguments)
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a policy of the user's may lie where the user stands
+    out = given.get("out") or ["outputs/synthetic.hdf5"]
+    for target in out:  # before anything is loaded
+        check_target(target)
+    device = resolved_device(config.get("device", "auto"))
+    backbone = load_backbone_of(config["backbone"], device, arguments.trust)
+    if not isinstance(backbone.codec, TrajectoryCodec):
+        name = config["backbone"]["path"]
+        raise UnsupportedError(
+            f"{name} makes no trajectories; synthesize needs backbone=rl-pendulum, or one of your own"
+        )
+    steering = steering_of(config["steering"], arguments.trust)
+    steering = with_named_policy(steering, backbone, given.get("policy"))
+    if isinstance(steering, PolicyGuidance) and steering.policy is None:
+        raise ConfigError(
+            "say which policy is the target: policy=swing-up, policy=agent:FOLDER or policy=module:name; "
+            "steering=unsteered has none"
+        )
+    asked: dict[str, Any] = {key: given[key] for key in ("num_steps", "horizon", "overlap") if key in given}
+    asked |= {key: config[key] for key in ("steps", "seed") if key in config}
+    with RunProgress(quiet=arguments.quiet) as progress:
+        made = synthesize(
+            backbone,
+            steering,
+            reward=named_reward(config["reward"], device, arguments.trust),
+            start=_start(given.get("start")),
+            out=out,
+            resume=arguments.resume,
+            progress=progress,
+            **asked,
+        )
+    lost = f", {made.lost} segments lost" if made.lost else ""
+    lost += f", {made.filtered} episodes filtered out" if made.filtered else ""
+    print(f"{made.num_steps:,} transitions in {made.num_episodes:,} episodes{lost}; {made.cost}")
+    for target, path in zip(out, made.paths, strict=True):
+        print(f"{target}: {path}" if target.startswith(PREFIX) else path)
+
+
+def _words(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is said of the data set, and the composed configuration of the rest."""
+    words, name = list(arguments.words), "trajectories"
+    if words and "=" not in words[0]:
+        name, *words = words
+    given: dict[str, Any] = {}
+    rest = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key in OWN and equals:
+            given[key] = read_value(key, value, OWN[key])
+        elif key.partition(".")[0] in SHARED:
+            rest.append(word)
+        else:
+            raise ConfigError(f"expected key=value with a key of {', '.join([*OWN, *SHARED])}; got {word!r}")
+    return given, compose(rest, config=name, config_dir=arguments.config_dir, trust=arguments.trust)
+
+
+def _start(word: str | None) -> Any:
+    """Initial observations: numbers, or those that the episodes of some data begin with."""
+    if word is None:
+        return None
+    try:
+        return [float(part) for part in word.strip("[]").split(",")]
+    except ValueError:
+        data = read_trajectories(word)
+    return np.stack([episode.observations[0] for episode in data.episodes])
