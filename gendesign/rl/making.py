@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from gendesign.designs import Array
 from gendesign.errors import ConfigError, DataError, UnsupportedError
 from gendesign.rl.episodes import episode_of, pieces
 from gendesign.rl.trajectories import About, Episode
+from gendesign.rl.trajectory_codec import TrajectoryCodec
 from gendesign.steering.guidance import Guidance
 from gendesign.steering.particles import Cost, Plan, make_plan
 from gendesign.steering.policy_guidance import PolicyGuidance
@@ -74,7 +75,7 @@ class Making:
     dtype: str
 
     def __post_init__(self) -> None:
-        self.codec: Any = self.backbone.codec  # one of trajectories
+        self.codec = cast(TrajectoryCodec, self.backbone.codec)
         rows = self.codec.steps
         if self.horizon >= rows and self.overlap >= rows:
             raise ConfigError(f"overlap must be below the {rows} rows of a segment, got {self.overlap}")
