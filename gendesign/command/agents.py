@@ -158,7 +158,9 @@ def _read(words: list[str]) -> tuple[Objective, dict[str, Any]]:
 
 def _loop(given: dict[str, Any]) -> Loop:
     """The loop's settings, with its own defaults."""
-    plain = {key: given[key] for key in ("turns", "updates", "warmup", "segments") if key in given}
+    plain: dict[str, Any] = {
+        key: given[key] for key in ("turns", "updates", "warmup", "segments") if key in given
+    }
     if "sampling_steps" in given:
         plain["steps"] = given["sampling_steps"]
     guided = {key: given[key] for key in ("mode", "strength") if key in given}

@@ -10,13 +10,12 @@ Jackson et al. 2024, Policy-Guided Diffusion, arXiv 2404.06356.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from gendesign.backbone import Backbone
 from gendesign.building import describe, whole
@@ -24,11 +23,12 @@ from gendesign.designs import Array
 from gendesign.determinism import dropout_seeded, generator
 from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.rl.agent import Agent
+from gendesign.rl.episodes import episode_of
 from gendesign.rl.filters import Filter, filtered
 from gendesign.rl.objectives import Objective
 from gendesign.rl.offline import Told, advance, read_checkpoint, write_checkpoint
 from gendesign.rl.replay import Replay
-from gendesign.rl.trajectories import Episode, Trajectories
+from gendesign.rl.trajectories import Trajectories
 from gendesign.rl.trajectory_codec import TrajectoryCodec
 from gendesign.rl.trajectory_files import read_trajectories, write_trajectories
 from gendesign.steering.particles import make_plan
@@ -199,8 +199,7 @@ def sample_trajectories(
         count = min(BLOCK, num - block)
         plan = make_plan(backbone, steps=steps, max_rows=count)
         noise = generator(*place, block // BLOCK)
-        with torch.no_grad() if getattr(method, "mode", "") != "exact" else torch.enable_grad():
-            final = run_sampler(method(backbone, None), count, plan, generator=noise)
+        final = run_sampler(method(backbone, None), count, plan, generator=noise)
         rows += [np.asarray(design) for design in codec.decode(final.x.detach())]
     return segments_as_trajectories(rows, codec, like=like)
 
@@ -208,23 +207,7 @@ def sample_trajectories(
 def segments_as_trajectories(
     segments: Sequence[Array], codec: TrajectoryCodec, *, like: Trajectories
 ) -> Trajectories:
-    """Segments [H, S + A + 2] as episodes of at most H - 1 steps: what follows the last action is not known.
-
-    A row that is marked terminal ends its episode, and rows after it are left out; where it is the last row,
-    the mark is left out with the row.
-    """
-    episodes = tuple(_episodes(segments, codec))
-    return replace(like, episodes=episodes, provenance={"generator": "backbone", "rows": codec.steps})
-
-
-def _episodes(segments: Sequence[Array], codec: TrajectoryCodec) -> Iterator[Episode]:
-    for segment in segments:
-        rows = np.asarray(segment, dtype=np.float64)
-        marked = np.flatnonzero(rows[:-1, -1] > 0.5)
-        steps = int(marked[0]) + 1 if len(marked) else len(rows) - 1
-        over = np.zeros(steps, dtype=bool)
-        over[-1] = bool(len(marked))
-        late = np.zeros(steps, dtype=bool)
-        late[-1] = not over[-1]
-        seen = rows[: steps + 1, codec.observation_columns]
-        yield Episode(seen, rows[:steps, codec.action_columns], rows[:steps, -2], over, late)
+    """Segments [R, S + A + 2] as episodes of at most R - 1 steps; not finite ones are left out."""
+    made = (episode_of(np.asarray(rows, dtype=np.float64), codec, like.about) for rows in segments)
+    about = replace(like.about, provenance={"generator": "backbone", "rows": codec.steps})
+    return Trajectories.of(tuple(episode for episode in made if episode is not None), about)

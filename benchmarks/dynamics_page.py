@@ -1,0 +1,132 @@
+"""The page of `dynamics.py`: tables and a picture from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+
+if TYPE_CHECKING:
+    from dynamics import Arm
+
+matplotlib.use("Agg")
+
+HEAD = """\
+# Dynamics error against policy likelihood
+
+Written by `python benchmarks/dynamics.py{words}`; Pendulum-v1. The error is measured in the simulator itself: its
+state is set to what a step observed, the action is applied, and what follows is compared, as a root mean square over
+steps and numbers, in units of the spread of real observations; its median is over steps. Likelihood is the mean of
+log pi(a | s) in nats, pi being the target policy: an agent of TD3+BC from the same real data, believed with a deviation
+of .5 (torques span -2 to 2). {num} trajectories of 32 transitions a seed (real data: 8 episodes), four seeds, ± their
+standard error. The backbone is one, `rl-pendulum`, and so is the model of transitions (a perceptron, 1,200 steps of
+training, the backbone's 5,000); the world model (five networks, 2,000 steps of training) is trained anew every seed,
+on all 200,000 real transitions. Evaluations are forward passes a transition; `exact` passes backward four times a step
+besides.
+"""
+
+
+def write_page(
+    page: Path, results: Mapping[str, Mapping[str, float]], arms: Sequence[Arm], *, num: int, words: str
+) -> None:
+    """Tables, the comparison at matched likelihood, and the picture."""
+    known = [arm for arm in arms if f"{arm.key}|0" in results]
+    lines = [HEAD.format(num=num, words=words)]
+    lines += [
+        "| data | steps | evaluations | log pi | dynamics error | its median | error of rewards | mean reward |"
+    ]
+    lines += ["|---|---|---|---|---|---|---|---|"]
+    for arm in known:
+        steps = str(arm.steps) if arm.steps else ""
+        cells = [_cell(results, arm, name, digits) for name, digits in (
+            ("likelihood", 2), ("error", 4), ("median_error", 4), ("reward_error", 3), ("reward", 2))]  # fmt: skip
+        rows = _values(results, arm, "rows").mean()
+        lines.append(f"| {arm.name} | {steps} | {rows:.1f} | {' | '.join(cells)} |")
+    lines += ["", *_matched(results, known), "", "![Error against likelihood](dynamics.svg)"]
+    seconds = sum(each["seconds"] for each in results.values())
+    lines += [
+        "",
+        f"All of it took {seconds:.0f} s of one core, training of the agent and of the transition model apart.",
+    ]
+    page.write_text("\n".join(lines) + "\n")
+    _draw(page.with_name("dynamics.svg"), results, known)
+
+
+def _values(results: Mapping[str, Any], arm: Arm, name: str) -> np.ndarray:
+    found = [value[name] for key, value in results.items() if key.rpartition("|")[0] == arm.key]
+    return np.array(found)
+
+
+def _cell(results: Mapping[str, Any], arm: Arm, name: str, digits: int) -> str:
+    values = _values(results, arm, name)
+    spread = f" ± {values.std(ddof=1) / len(values) ** 0.5:.{digits}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{digits}f}{spread}"
+
+
+def _matched(results: Mapping[str, Any], arms: Sequence[Arm]) -> list[str]:
+    """Error of each diagonal or exact arm beside that of `published` at 256 steps, interpolated at its likelihood."""
+    curve = sorted(
+        tuple(
+            each
+            for name in ("likelihood", "error")
+            for each in (_values(results, arm, name).mean(), _deviation(_values(results, arm, name)))
+        )
+        for arm in arms
+        if arm.kind == "trajectory" and arm.steps == 256
+    )
+    if len(curve) < 3:
+        return []
+    x, _, y, y_off = np.array(curve).T
+    lines = [
+        "## At matched likelihood",
+        "",
+        "The error of `published` at 256 steps is interpolated between its strengths (unguided at 256 steps",
+        "being strength 0), at the likelihood that the other mode reaches in 32.",
+        "",
+        "| mode, 32 steps | log pi | its error | error of published, 256 steps | ratio |",
+        "|---|---|---|---|---|",
+    ]
+    for arm in arms:
+        if arm.kind == "trajectory" and arm.mode in ("diagonal", "exact"):
+            at, error = _values(results, arm, "likelihood").mean(), _values(results, arm, "error")
+            own = f"{error.mean():.4f} ± {_deviation(error):.4f}"
+            if x[0] <= at <= x[-1]:
+                other, off = float(np.interp(at, x, y)), float(np.interp(at, x, y_off))
+                rest = f"{other:.4f} ± {off:.4f} | {error.mean() / other:.2f} |"
+            else:
+                rest = "not reached | |"
+            lines.append(f"| {arm.mode}, w={arm.strength:g} | {at:.2f} | {own} | {rest}")
+    return lines
+
+
+def _deviation(values: np.ndarray) -> float:
+    """Standard error of the mean."""
+    return float(values.std(ddof=1) / len(values) ** 0.5)
+
+
+def _draw(path: Path, results: Mapping[str, Any], arms: Sequence[Arm]) -> None:
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(6.5, 4.2))
+    groups: dict[str, list[Arm]] = {}
+    for arm in arms:
+        name = arm.name.split(", w=")[0].split(", lambda=")[0]
+        groups.setdefault(
+            name + (f", {arm.steps} steps" if arm.mode == "published" or arm.steps == 256 else ""), []
+        ).append(arm)
+    for name, members in groups.items():
+        x, y = (
+            [_values(results, arm, column).mean() for arm in members] for column in ("likelihood", "error")
+        )
+        axis.plot(x, y, marker="o", linestyle="-" if len(x) > 1 else "none", label=name, markersize=4)
+    axis.set_xlabel("mean log pi(a | s), nats")
+    axis.set_ylabel("dynamics error, real spreads")
+    axis.set_yscale("log")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
