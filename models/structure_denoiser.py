@@ -30,8 +30,8 @@ from gendesign.models.structure_layers import DecoderLayer, EncoderLayer, Graph
 CONDITION = 14
 """Numbers a residue: N, CA, C, O in angstrom (NaN where missing), place along the chain, number of the chain."""
 
-ROWS = 16
-"""Sequences decoded together."""
+TOGETHER = 1200
+"""Residues, of all sequences that are decoded together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +161,11 @@ class StructureDenoiser(TokenDenoiser):
         graph = encoding.graph
         edges = [layer.of_edges(graph.edges) for layer in self.decoder_layers]
         # few rows at a time stay in a processor's cache: twice as fast
-        at_once = len(x) if torch.is_grad_enabled() or x.is_cuda or len(encoding.nodes) > 1 else ROWS
+        at_once = (
+            len(x)
+            if torch.is_grad_enabled() or x.is_cuda or len(encoding.nodes) > 1
+            else TOGETHER // x.shape[1]
+        )
         parts = [self._decode(part, encoding, graph, edges) for part in x.split(max(1, at_once))]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 

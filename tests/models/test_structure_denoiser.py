@@ -15,7 +15,7 @@ from gendesign.errors import ConfigError
 from gendesign.loading import load_backbone
 from gendesign.models.backbone_features import PAIRS, BackboneFeatures
 from gendesign.models.on_structure import OnStructure
-from gendesign.models.structure_denoiser import ROWS, StructureDenoiser
+from gendesign.models.structure_denoiser import TOGETHER, StructureDenoiser
 from gendesign.rewards import GRAVY
 
 K, L = 20, 12
@@ -142,7 +142,7 @@ def test_known_amino_acids_are_heard_from_both_sides_and_masked_ones_of_nobody()
 
 
 def test_many_sequences_on_one_backbone_are_decoded_a_few_at_a_time() -> None:
-    made, cond, x = network(), backbones(1), ids(ROWS + 3)
+    made, cond, x = network(), backbones(1), ids(TOGETHER // L + 3)
     cond[:, 3, :3] = torch.nan
     plain = torch.cat([made(x[i : i + 1], cond=cond) for i in range(len(x))])
     encoding = made.encode(cond)
