@@ -122,9 +122,10 @@ def write_page(
     if compared is not None:
         notes = path.with_name("arena_compared.md")
         lines += [notes.read_text(), (compared / "results.md").read_text()]
-    molecules = path.with_name("arena_molecules.md")  # written by molecule_arena.py
-    if molecules.exists():
-        lines += [molecules.read_text()]
+    for more in ("arena_molecules.md", "arena_proteins.md"):  # the first is written by molecule_arena.py
+        other = path.with_name(more)
+        if other.exists() and path.name == "ARENA.md":
+            lines += [other.read_text()]
     lines.append(f"Python {platform.python_version()}, PyTorch {torch.__version__}, one thread.")
     path.write_text("\n".join(lines) + "\n")
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -159,7 +160,7 @@ class StructureDenoiser(TokenDenoiser):
     ) -> Float[Tensor, "B L K"]:
         """Logits of partly masked sequences on encoded backbones, one a row or one for all."""
         graph = encoding.graph
-        edges = [layer.of_edges(graph.edges) for layer in self.decoder_layers]
+        edges = [cast(DecoderLayer, layer).of_edges(graph.edges) for layer in self.decoder_layers]
         # few rows at a time stay in a processor's cache: twice as fast
         at_once = (
             len(x)
