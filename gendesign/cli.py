@@ -135,7 +135,8 @@ def parser() -> argparse.ArgumentParser:
     synthetic.add_argument(
         "words", nargs="*", metavar="[CONFIG] key=value",
         help="policy=WORD (swing-up@0.2, agent:FOLDER, module:name), num_steps, horizon, overlap, start=OBSERVATION or "
-        "FILE, out=minari:ID,FILE.hdf5,FILE.npz; backbone=, reward=, steering=, their arguments, steps, seed, device",
+        "FILE, real=FILE to compare with and to fit filters=return@0.1,terminal,dynamics@0.01 to, report=FILE or null, "
+        "out=minari:ID,FILE.hdf5,FILE.npz; backbone=, reward=, steering=, their arguments, steps, seed, device",
     )  # fmt: skip
     synthetic.add_argument("--resume", action="store_true", help="continue the run that writes to `out`")
     synthetic.add_argument("--quiet", action="store_true", help="no progress")

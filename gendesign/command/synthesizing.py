@@ -8,7 +8,9 @@ meant where none is named.
 
 import argparse
 import os
+import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,8 @@ from gendesign.command.verbs import (
     with_named_policy,
 )
 from gendesign.errors import ConfigError, UnsupportedError
+from gendesign.report.trajectories import write_trajectory_report
+from gendesign.rl.filter_words import named_filters
 from gendesign.rl.minari_files import PREFIX
 from gendesign.rl.synthesis import synthesize
 from gendesign.rl.trajectory_codec import TrajectoryCodec
@@ -36,14 +40,17 @@ OWN: dict[str, Any] = {
     "overlap": int,
     "policy": str,
     "start": str,
+    "filters": list[str],
     "out": list[str],
+    "real": str,
+    "report": str | None,
 }
 """What is said of a data set; the rest is said as for `design`."""
 SHARED = ("backbone", "reward", "steering", "heldout", "steps", "seed", "device")
 
 
 def synthesize_verb(arguments: argparse.Namespace) -> None:
-    """Make the data set, say where it is."""
+    """Make the data set and its page, say where they are."""
     given, config = _words(arguments)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a policy of the user's may lie where the user stands
@@ -64,6 +71,7 @@ def synthesize_verb(arguments: argparse.Namespace) -> None:
             "say which policy is the target: policy=swing-up, policy=agent:FOLDER or policy=module:name; "
             "steering=unsteered has none"
         )
+    real = read_trajectories(given["real"]) if "real" in given else None
     asked: dict[str, Any] = {key: given[key] for key in ("num_steps", "horizon", "overlap") if key in given}
     asked |= {key: config[key] for key in ("steps", "seed") if key in config}
     with RunProgress(quiet=arguments.quiet) as progress:
@@ -72,6 +80,9 @@ def synthesize_verb(arguments: argparse.Namespace) -> None:
             steering,
             reward=named_reward(config["reward"], device, arguments.trust),
             start=_start(given.get("start")),
+            filters=named_filters(
+                given.get("filters", []), real, horizon=asked.get("horizon") or backbone.codec.steps - 1
+            ),
             out=out,
             resume=arguments.resume,
             progress=progress,
@@ -82,6 +93,13 @@ def synthesize_verb(arguments: argparse.Namespace) -> None:
     print(f"{made.num_steps:,} transitions in {made.num_episodes:,} episodes{lost}; {made.cost}")
     for target, path in zip(out, made.paths, strict=True):
         print(f"{target}: {path}" if target.startswith(PREFIX) else path)
+    page = given.get("report", _page(made.paths[0]))
+    if page is not None:
+        command = shlex.join(["gendesign", "synthesize", *arguments.words])
+        target = getattr(steering, "policy", None)
+        print(
+            f"report: {write_trajectory_report(made.trajectories, page, policy=target, real=real, command=command)}"
+        )
 
 
 def _words(arguments: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -111,3 +129,8 @@ def _start(word: str | None) -> Any:
     except ValueError:
         data = read_trajectories(word)
     return np.stack([episode.observations[0] for episode in data.episodes])
+
+
+def _page(first: Path) -> Path:
+    """Beside a file, or inside the folder of a Minari data set, where nothing else looks at it."""
+    return first / "report.html" if first.is_dir() else first.with_suffix(".html")

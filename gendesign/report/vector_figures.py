@@ -10,13 +10,16 @@ from gendesign.report.svg import PALETTE, canvas, finish
 BINS = 24
 
 
-def histogram_panel(name: str, series: Sequence[tuple[Series, Floats]], *, title: str) -> str:
+def histogram_panel(
+    name: str, series: Sequence[tuple[Series, Floats]], *, title: str, counted: str = "designs"
+) -> str:
     """A column's distribution in each set: filled where steered, an outline otherwise.
 
     Args:
         name: prefix of the ids within the page.
         series: each set and its values of the column, shape [designs].
         title: the column's name.
+        counted: what the values are of.
 
     Returns:
         inline SVG.
@@ -32,7 +35,7 @@ def histogram_panel(name: str, series: Sequence[tuple[Series, Floats]], *, title
             else:
                 ax.stairs(share, edges, color=colour, linewidth=1.8, label=one.label, zorder=3)
         ax.set_xlabel(title)
-        ax.set_ylabel("designs (%)")
+        ax.set_ylabel(f"{counted} (%)")
         ax.set_ylim(bottom=0)
         key(ax)
         return finish(figure, name, f"Distribution of {title}")

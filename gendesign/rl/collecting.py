@@ -82,11 +82,12 @@ def collect(
     return Trajectories(tuple(episodes), low, high, spec, about, seen.low, seen.high)
 
 
-def make(environment: str) -> Any:
+def make(environment: str, *, render_mode: str | None = None) -> Any:
     """An environment whose observations and actions are flat vectors of numbers.
 
     Args:
         environment: a name that gymnasium knows, or its specification as JSON.
+        render_mode: of gymnasium; None draws nothing.
     """
     try:
         import gymnasium
@@ -95,7 +96,7 @@ def make(environment: str) -> Any:
         raise MissingExtraError("gymnasium", "rl") from error
     try:
         spec: Any = EnvSpec.from_json(environment) if environment.startswith("{") else environment
-        env: Any = gymnasium.make(spec)
+        env: Any = gymnasium.make(spec, render_mode=render_mode)
     except gymnasium.error.DependencyNotInstalled as error:
         raise MissingExtraError(f"what {environment} needs ({error})", "rl") from error
     except (gymnasium.error.Error, ValueError) as error:

@@ -68,6 +68,7 @@ class Simulator:
 
     Args:
         environment: a name that gymnasium knows, or its specification as JSON.
+        render: it is to draw pictures.
 
     Raises:
         UnsupportedError: its state cannot be set from an observation.
@@ -75,8 +76,8 @@ class Simulator:
         MissingExtraError: what it needs is not installed.
     """
 
-    def __init__(self, environment: str) -> None:
-        self.env = make(environment).unwrapped
+    def __init__(self, environment: str, *, render: bool = False) -> None:
+        self.env = make(environment, render_mode="rgb_array" if render else None).unwrapped
         self.name = str(self.env.spec.id) if self.env.spec else type(self.env).__name__
         self.kind = self.name.rpartition("/")[2].partition("-v")[0]
         self._pendulum = self.name == "Pendulum-v1"
@@ -105,8 +106,26 @@ class Simulator:
         self, observation: NDArray[Any], action: NDArray[Any]
     ) -> tuple[NDArray[np.float64], float, bool]:
         """Next observation, reward, and whether the environment terminated."""
+        self._set(observation)
+        after, reward, over, *_ = self.env.step(np.asarray(action, dtype=self.env.action_space.dtype))
+        return np.asarray(after, dtype=np.float64), float(reward), bool(over)
+
+    def picture(self, observation: NDArray[Any]) -> NDArray[np.uint8]:
+        """What the environment shows at the state of an observation [H, W, 3].
+
+        Raises:
+            ConfigError: it cannot be drawn here.
+        """
+        self._set(observation)
+        try:
+            return np.asarray(self.env.render(), dtype=np.uint8)
+        except Exception as error:  # whatever a missing screen or library makes it raise
+            raise ConfigError(f"{self.name} cannot be drawn here ({error})") from error
+
+    def _set(self, observation: NDArray[Any]) -> None:
         seen = np.asarray(observation, dtype=np.float64)
         if self._pendulum:
+            self.env.last_u = None
             self.env.state = np.array([np.arctan2(seen[1], seen[0]), seen[2]])
         else:
             model = self.env.model
@@ -114,8 +133,6 @@ class Simulator:
             hidden = HIDDEN[self.kind]
             positions[hidden:] = seen[: model.nq - hidden]
             self.env.set_state(positions, seen[model.nq - hidden :])
-        after, reward, over, *_ = self.env.step(np.asarray(action, dtype=self.env.action_space.dtype))
-        return np.asarray(after, dtype=np.float64), float(reward), bool(over)
 
     def close(self) -> None:
         """Let the environment go."""
