@@ -65,7 +65,7 @@ def pendulum(backbone: str, num: int) -> list[str]:
     real = real_data()
     spread = np.concatenate([e.observations for e in real.episodes]).std(0)
     made = sets(real, backbone, num)
-    judge = DynamicsFilter(steps=600).fit(real)
+    judge = DynamicsFilter(steps=400).fit(real)
     lines = [
         "| data | filter | episodes | transitions | dynamics error | its median | reward a step | their error |",
         "|---|---|---|---|---|---|---|---|",
@@ -140,7 +140,7 @@ TEXT = """Written by `python benchmarks/filters.py`. Synthetic episodes of {hori
 of each kind, seed 0, guided by, or acted by, the agent of DYNAMICS.md; judged in the simulator as there
 (root mean square and median, in spreads of real observations). The return filter keeps an episode with
 probability exp((G - 1) / alpha), G being its return between the worst (0) and the best (1) of the set; the
-dynamics filter (four discriminators, 600 steps of training on 200,000 real transitions) cuts an episode
+dynamics filter (four discriminators, 400 steps of training on 200,000 real transitions) cuts an episode
 before its first doubtful transition; ends never come in Pendulum, so that filter leaves it alone."""
 
 
@@ -148,7 +148,7 @@ def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--backbone", default="rl-pendulum")
-    parser.add_argument("--num", type=int, default=64)
+    parser.add_argument("--num", type=int, default=32)
     words = parser.parse_args()
     torch.set_num_threads(1)
     start = time.process_time()
