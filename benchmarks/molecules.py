@@ -85,9 +85,9 @@ class Bench:
 
     def __init__(self, a: argparse.Namespace) -> None:
         self.a = a
-        self.backbone = gd.load_backbone(a.backbone)
+        self.backbone = gd.load_backbone(a.backbone, precision=a.precision)
         mark = fingerprint(self.backbone)
-        told = f"{mark}-{a.steps}-{a.num}-{a.pool}"
+        told = f"{mark}-{a.precision}-{a.steps}-{a.num}-{a.pool}"
         self.folder = a.out / hashlib.sha256(told.encode()).hexdigest()[:12]
         found = kept(self.folder / "pool.json", self.draw)
         self.pool: list[str] = found["molecules"]
@@ -122,27 +122,29 @@ class Bench:
         scores = np.where(np.isfinite(values), values, -np.inf)[: groups * n].reshape(groups, n)
         chosen = scores.argmax(1) + np.arange(groups) * n
         told = measured([self.pool[i] for i in chosen], values[chosen])
-        return told | {"rows": n * self.rows_each, "calls": n, "seconds": 0.0, "designs": groups}
+        return told | {"rows": n * self.rows_each, "calls": n, "processor": 0.0, "designs": groups}
 
-    def run(self, name: str, label: str, method: Any, seed: int, steps: int) -> dict[str, float]:
+    def run(self, name: str, label: str, method: Any, seed: int, unmasking: Any = None) -> dict[str, float]:
         """A steered run in numbers."""
 
         def make() -> dict[str, Any]:
-            begun = time.perf_counter()
+            begun, used = time.perf_counter(), time.process_time()
             run = gd.design(
                 self.backbone,
                 gd.load_reward(name),
                 method,
                 num_designs=self.a.num,
-                steps=steps,
+                steps=self.a.steps,
                 seed=seed,
                 base_designs=0,
+                unmasking=unmasking,
             )
             cost = run.cost
             told = measured(run.designs, run.values)
             return told | {
                 "rows": cost.network_rows / self.a.num, "calls": cost.reward_calls / self.a.num,
-                "seconds": time.perf_counter() - begun, "designs": self.a.num, "molecules": run.designs,
+                "seconds": time.perf_counter() - begun, "processor": time.process_time() - used,
+                "designs": self.a.num, "molecules": run.designs,
             }  # fmt: skip
 
         return kept(self.folder / name / f"{label}-{seed}.json", make)
@@ -152,12 +154,14 @@ class Bench:
         return {key: float(np.median([run[key] for run in runs])) for key in runs[0] if key != "molecules"}
 
 
-HEAD = "| method | median | best | in the box | diversity | SA | distinct | evaluations | calls | seconds |"
+HEAD = (
+    "| method | median | best | in the box | diversity | SA | distinct | evaluations | calls | CPU seconds |"
+)
 
 
 def line(label: str, one: dict[str, float]) -> str:
     """A row of a table."""
-    seconds = f"{one['seconds']:.0f}" if one["seconds"] else ""
+    seconds = f"{one['processor']:.0f}" if one["processor"] else ""
     return (
         f"| {label} | {one['median']:.3f} | {one['best']:.3f} | {100 * one['box']:.0f} % | {one['diversity']:.3f} "
         f"| {one['sa']:.2f} | {100 * one['distinct']:.0f} % | {one['rows']:.0f} | {one['calls']:.0f} | {seconds} |"
@@ -168,26 +172,22 @@ def table(bench: Bench, name: str, words: str, seeds: int) -> list[str]:
     """The methods on one objective."""
     a = bench.a
     greedy = gd.SVDD(candidates=a.candidates, selection="argmax")
-    soft = gd.SVDD(candidates=a.candidates, alpha=a.alpha)
-    svdd = bench.median([bench.run(name, f"svdd-{a.candidates}", greedy, s, a.steps) for s in range(seeds)])
-    drawn = bench.median(
-        [bench.run(name, f"svdd-{a.candidates}-{a.alpha}", soft, s, a.steps) for s in range(seeds)]
-    )
-    generations = max(1, round(svdd["calls"] / 2) - 1)
-    bred = gd.Genetic(population=2, generations=generations)
-    genetic = bench.median(
-        [bench.run(name, f"genetic-{generations}", bred, s, a.steps) for s in range(seeds)]
-    )
-    equal_rows, equal_calls = (
-        max(1, round(svdd[key] / each)) for key, each in (("rows", bench.rows_each), ("calls", 1))
-    )
     lines = [f"## {words}", "", HEAD, "|---" * 10 + "|", line("unsteered", bench.best_of(name, 1))]
-    for n, what in ((equal_rows, "evaluations"), (equal_calls, "calls")):
-        best = bench.best_of(name, n)
-        lines.append(line(f"best of {n} (equal {what}; {best['designs']} groups)", best))
-    lines.append(line(f"genetic, {generations} generations", genetic))
-    lines.append(line(f"SVDD, {a.candidates} candidates, argmax", svdd))
-    lines.append(line(f"SVDD, {a.candidates} candidates, alpha {a.alpha:g}", drawn))
+    for label, rule in (("in order", None), ("ancestral", gd.Ancestral())):
+        svdd = bench.median(
+            [bench.run(name, f"svdd-{a.candidates}-{label}", greedy, s, rule) for s in range(seeds)]
+        )
+        lines.append(line(f"**SVDD, {label}**", svdd))
+        equal_rows, equal_calls = (
+            max(1, round(svdd[key] / each)) for key, each in (("rows", bench.rows_each), ("calls", 1))
+        )
+        for n, what in ((equal_rows, "evaluations"), (equal_calls, "calls")):
+            best = bench.best_of(name, n)
+            lines.append(line(f"best of {n} (equal {what}; {best['designs']} groups)", best))
+        generations = max(1, round(svdd["calls"] / 2) - 1)
+        bred = gd.Genetic(population=2, generations=generations)
+        genetic = bench.median([bench.run(name, f"genetic-{generations}", bred, s) for s in range(seeds)])
+        lines.append(line(f"genetic, {generations} generations (equal calls)", genetic))
     return [*lines, ""]
 
 
@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=32)
     parser.add_argument("--num", type=int, default=64)
     parser.add_argument("--candidates", type=int, default=10)
-    parser.add_argument("--alpha", type=float, default=0.02)
+    parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--pool", type=int, default=4096)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES))
@@ -210,21 +210,24 @@ def main() -> None:
     lines = [
         "# Molecules",
         "",
-        f"    python benchmarks/molecules.py --steps {a.steps} --pool {a.pool} --seeds {a.seeds}",
+        f"    python benchmarks/molecules.py --steps {a.steps} --num {a.num} --pool {a.pool} --seeds {a.seeds}",
         "",
-        f"Backbone {a.backbone}, {a.steps} steps, {a.num} designs a run, medians over {a.seeds} seeds. Best-of-N takes",
+        f"Backbone {a.backbone} ({a.precision}, at its own temperature of .75). SVDD keeps the best of {a.candidates}",
+        f"candidates, in the backbone's own order or in {a.steps} ancestral steps. {a.num} designs a run; medians",
+        f"over {a.seeds} seeds. Best-of-N takes",
         f"the best of consecutive groups of one pool of {a.pool:,} unsteered molecules, {a.num} groups or as many as",
         "there are. **In the box**: QED > .8, SA < 3 and logP 1 to 4. **Diversity**: mean Tanimoto distance (ECFP4) of",
-        "two designs. Evaluations and calls are a design's, as spent; seconds a whole run's, judging included, on",
-        f"{torch.get_num_threads()} threads of {os.cpu_count()} cores that other work shared.",
+        "two designs. Evaluations and calls are a design's, as spent; CPU seconds a whole run's, judging included, on",
+        f"{torch.get_num_threads()} threads of {os.cpu_count()} cores.",
         "",
     ]
     for name in a.objectives:
         lines += table(bench, name, OBJECTIVES.get(name, name), a.seeds)
-        print("\n".join(lines[-9:]), flush=True)
-        a.page.write_text(
-            "\n".join([*lines, f"Python {platform.python_version()}, PyTorch {torch.__version__}."]) + "\n"
-        )
+        print("\n".join(lines[-14:]), flush=True)
+        notes = HERE / "molecules_notes.md"
+        told = notes.read_text().splitlines() if notes.exists() else []
+        versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}."
+        a.page.write_text("\n".join([*lines, *told, "", versions]) + "\n")
 
 
 if __name__ == "__main__":
