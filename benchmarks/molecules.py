@@ -210,7 +210,8 @@ def main() -> None:
     lines = [
         "# Molecules",
         "",
-        f"    python benchmarks/molecules.py --steps {a.steps} --num {a.num} --pool {a.pool} --seeds {a.seeds}",
+        f"    python benchmarks/molecules.py --steps {a.steps} --num {a.num} --pool {a.pool} --seeds {a.seeds} "
+        f"--objectives {' '.join(a.objectives)}",
         "",
         f"Backbone {a.backbone} ({a.precision}, at its own temperature of .75). SVDD keeps the best of {a.candidates}",
         f"candidates, in the backbone's own order or in {a.steps} ancestral steps. {a.num} designs a run; medians",
