@@ -26,13 +26,12 @@ from gendesign.command.compose import (
     read_yaml,
     steering_methods,
 )
+from gendesign.command.folds import leads_of, said_of_structure
 from gendesign.command.terminal import RunProgress
 from gendesign.data import tables
-from gendesign.designs import Design
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import Ancestral
 from gendesign.errors import ConfigError, RewardError
-from gendesign.files.designs import named_designs
 from gendesign.loading import list_backbones, load_backbone
 from gendesign.report import write_report
 from gendesign.rewards.base import Reward
@@ -41,7 +40,6 @@ from gendesign.run import check_request, design, estimate_cost, with_unmasking
 from gendesign.steering.policy_guidance import PolicyGuidance
 from gendesign.steering.sampler import Steering
 from gendesign.storage import check_folder
-from gendesign.structure_codec import StructureCodec
 from gendesign.templates import read_template
 
 
@@ -70,9 +68,6 @@ def resolved_device(name: str) -> str:
 
 PROBE = 64
 """Designs from which `check` estimates times."""
-
-NOTES = 8
-"""Of how a structure was read, the most that are printed."""
 
 PROBE_SECONDS = 10.0
 """The most that it spends on timing a reward."""
@@ -105,7 +100,7 @@ def _job(arguments: argparse.Namespace) -> _Job:
     heldout = named_reward(config.get("heldout"), device, arguments.trust)
     steering = with_named_policy(steering_of(config["steering"], arguments.trust), backbone)
     settings |= {key: build(settings[key], trust=arguments.trust) for key in OBJECTS}
-    settings["start"] = _leads(settings["start"], config["backbone"], backbone)
+    settings["start"] = leads_of(settings["start"], config["backbone"], backbone)
     parts = [
         Path(config["backbone"]["path"]).name,
         reward.label if reward else "",
@@ -123,28 +118,6 @@ def load_backbone_of(config: dict[str, Any], device: str, trust: Sequence[str]) 
     backbone_settings(config)
     given = {key: value for key, value in config.items() if key != "path"}
     return load_backbone(config["path"], device=device, trust=trust, **given)
-
-
-def _leads(start: str | None, config: dict[str, Any], backbone: Backbone) -> list[Design] | None:
-    """The designs that `start` names; the backbone's structure file stands for its own sequence."""
-    if not start:
-        return None
-    if isinstance(backbone.codec, StructureCodec) and start == config.get("structure"):
-        return [backbone.codec.structure.sequence]
-    return named_designs(start)
-
-
-def _print_structure(backbone: Backbone) -> None:
-    """What was read of a structure file, and by which rules."""
-    if isinstance(backbone.codec, StructureCodec):
-        one = backbone.codec.structure
-        print(
-            f"structure: {one.name}, chain {one.chain}, {len(one)} residues {one.numbers[0]} to {one.numbers[-1]}"
-        )
-        for note in one.notes[:NOTES]:
-            print(f"  {note}")
-        if len(one.notes) > NOTES:
-            print(f"  and {len(one.notes) - NOTES} more")
 
 
 def steering_of(config: dict[str, Any], trust: Sequence[str]) -> Steering:
@@ -199,7 +172,7 @@ def named_reward(config: dict[str, Any] | None, device: str, trust: Sequence[str
 def design_verb(arguments: argparse.Namespace) -> None:
     """Sample designs and write them, a summary and the report."""
     job = _job(arguments)
-    _print_structure(job.backbone)
+    print(said_of_structure(job.backbone), end="")
     unit = job.reward.unit if job.reward is not None else ""
     with RunProgress(quiet=arguments.quiet, unit=unit) as progress:
         run = design(
@@ -259,7 +232,7 @@ def check_verb(arguments: argparse.Namespace) -> None:
     seconds = (time.perf_counter() - start) / (2 * PROBE) * cost.network_rows
     parameters = sum(p.numel() for p in job.backbone.denoiser.parameters())
     print(f"backbone: {job.config['backbone']['path']}, {parameters:,} parameters")
-    _print_structure(job.backbone)
+    print(said_of_structure(job.backbone), end="")
     for role, reward in (("reward", job.reward), ("held out", job.heldout)):
         if reward is None:
             print(f"{role}: none")
