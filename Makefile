@@ -1,7 +1,7 @@
 # make design   64 promoters from a fresh clone: sets up .venv, runs, says where to look
 # make test     the same set-up with the developer's tools, then every check
 # make science  the slow tests
-# make arena    benchmarks/ARENA.md anew, half an hour on one core; the landscape's table lies in DATA (default:
+# make arena    benchmarks/ARENA.md anew, perhaps half an hour on one core; the landscape's table lies in DATA (default:
 #               the folder dna/ of GENDESIGN_DATA); what has been run is kept in runs/
 # make train-NAME   trains configs/train/NAME.yaml (toy_2d, image_digits, image_digits_edm, image_folder, table, ...)
 #                   with more arguments in ARGS: make train-image_folder ARGS='--data.path pictures/'
