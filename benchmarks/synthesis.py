@@ -103,6 +103,7 @@ Error: root mean square of next observation minus the simulator's, from the same
 deviations of real observations; its median and 99 % quantile over transitions. Reward: root mean square of the same
 difference. Likelihood of the target policy: nats a transition. Returns of episodes of {horizon} transitions: mean,
 and 10 / 50 / 90 % quantiles. {num:,} transitions each; real: 40,000 fresh ones, in parts of the same length.
+Evaluations are forward passes; `exact` passes backward four times more a prediction.
 
 | | evaluations a transition | error | median | 99 % | reward | likelihood | return | quantiles |
 |---|---|---|---|---|---|---|---|---|
