@@ -20,10 +20,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from gendesign.building import Configurable, finite, whole
-from gendesign.errors import ConfigError, DataError, MissingExtraError
+from gendesign.determinism import dropout_seeded
+from gendesign.determinism import generator as generator_of
+from gendesign.errors import ConfigError, DataError
+from gendesign.rl.agent import perceptron
 from gendesign.rl.trajectories import Episode, Trajectories
 
 
@@ -117,41 +122,47 @@ class ReturnFilter(Filter):
 class TerminalFilter(Filter):
     """Episodes must end where real ones do, and not elsewhere.
 
-    A transition is said to end by the majority of its nearest real transitions (s, a, s'), each number standardised.
-    Where an episode goes on although they end, it is ended there; where it ends although they go on, it is truncated
-    (`repair`) or left out.
+    A network learns from real data which observations end an episode. Where a synthetic one goes on after such an
+    observation, it is ended there; where it ends at another one, it is truncated (`repair`) or left out.
 
     Args:
-        neighbours: how many are asked.
         repair: as said.
-        most: real transitions that are looked at, evenly spread over the data; those that end are all kept.
+        width: of the network's two hidden layers.
+        steps: of its training.
+        seed: of its weights and batches.
     """
 
-    def __init__(self, *, neighbours: int = 5, repair: bool = False, most: int = 20_000) -> None:
-        self.neighbours, self.repair, self.most = whole("neighbours", neighbours), repair, whole("most", most)
+    def __init__(self, *, repair: bool = False, width: int = 64, steps: int = 1000, seed: int = 0) -> None:
+        self.repair = repair
+        self.width, self.steps = whole("width", width), whole("steps", steps)
+        self.seed = whole("seed", seed, at_least=0)
 
     def fit(self, real: Trajectories) -> TerminalFilter:
-        try:
-            from scipy.spatial import KDTree
-        except ImportError as error:
-            raise MissingExtraError("scipy", "rl") from error
-        rows = np.concatenate([_transitions(episode) for episode in real.episodes])
-        ends = np.concatenate([episode.terminations for episode in real.episodes])
-        stride = max(1, len(rows) // self.most)
-        chosen = ends | (np.arange(len(rows)) % stride == 0)
-        self._mean, self._std = rows.mean(0), rows.std(0) + 1e-9
-        self._ends = ends[chosen]
-        self._tree = KDTree((rows[chosen] - self._mean) / self._std) if ends.any() else None
+        x = torch.tensor(np.concatenate([e.observations[1:] for e in real.episodes]).astype(np.float32))
+        y = torch.tensor(np.concatenate([e.terminations for e in real.episodes]).astype(np.float32))
+        self._mean, self._std = x.mean(0), x.std(0) + 1e-6
+        self._network = None
+        if y.any():
+            x = (x - self._mean) / self._std
+            with dropout_seeded(self.seed, "ends"):
+                self._network = perceptron(x.shape[1], 1, width=self.width, depth=2)
+            optimiser = torch.optim.Adam(self._network.parameters(), lr=3e-3)
+            for step in range(self.steps):
+                rows = torch.randint(len(x), (256,), generator=generator_of(self.seed, "ends", step))
+                told = self._network(x[rows])[:, 0]
+                optimiser.zero_grad(set_to_none=True)
+                functional.binary_cross_entropy_with_logits(told, y[rows]).backward()
+                optimiser.step()
         self.fitted = True
         return self
 
+    @torch.no_grad()
     def ends(self, episode: Episode) -> NDArray[np.bool_]:
-        """What real data say of each transition [T]."""
-        if self._tree is None:
+        """Whether each step's next observation is one that ends an episode [T]."""
+        if self._network is None:
             return np.zeros(len(episode), dtype=bool)
-        asked = min(self.neighbours, len(self._ends))
-        _, near = self._tree.query((_transitions(episode) - self._mean) / self._std, k=asked)
-        return self._ends[near.reshape(len(episode), asked)].mean(1) > 0.5
+        x = torch.tensor(np.asarray(episode.observations[1:], dtype=np.float32))
+        return (self._network((x - self._mean) / self._std)[:, 0] > 0).numpy()
 
     def keep(self, episode: Episode, *, generator: np.random.Generator) -> Episode | None:
         found = self.ends(episode)
@@ -167,8 +178,3 @@ class TerminalFilter(Filter):
         over, late = episode.terminations.copy(), episode.truncations.copy()
         over[-1], late[-1] = found[-1], not found[-1]
         return replace(episode, terminations=over, truncations=late)
-
-
-def _transitions(episode: Episode) -> NDArray[np.float64]:
-    parts = (episode.observations[:-1], episode.actions, episode.observations[1:])
-    return np.concatenate(parts, axis=1, dtype=np.float64)

@@ -53,7 +53,7 @@ def test_returns_weigh_and_thin():
 def test_ends_agree_with_real_ones():
     real = of(*[chain(40, seed=i, terminal=1.5) for i in range(200)])
     assert 5 < sum(e.terminations[-1] for e in real.episodes) < 200
-    rule = TerminalFilter(neighbours=3).fit(real)
+    rule = TerminalFilter().fit(real)
     good = [chain(40, seed=i, terminal=1.5) for i in range(100, 130)]
     agreeing = np.mean([np.array_equal(rule.ends(e), e.terminations) for e in good])
     assert agreeing > 0.8
@@ -65,7 +65,7 @@ def test_ends_agree_with_real_ones():
     short = shortened(chain(40, seed=3, terminal=1.5), 4)
     false = Episode(short.observations, short.actions, short.rewards, short.truncations, short.terminations)
     assert rule.keep(short, generator=noise) is short and rule.keep(false, generator=noise) is None
-    mended = TerminalFilter(neighbours=3, repair=True).fit(real).keep(false, generator=noise)
+    mended = TerminalFilter(repair=True).fit(real).keep(false, generator=noise)
     assert mended.truncations[-1] and not mended.terminations.any()
     of(cut, mended)  # they are episodes
     never = TerminalFilter().fit(of(chain(10)))
