@@ -114,15 +114,15 @@ def head(bench: Bench, words: str, references: dict[str, float]) -> list[str]:
         policies {policies}: few and poor, chosen so that there is room above them. Quantiles of their returns (5, 25,
         50, 75, 95 %): {quantiles}. The backbone, {bench.name}, was trained on more than these: 200,000 steps, by better
         policies as well. So synthetic data bring knowledge of their own, and the row to compare guidance with is
-        the unguided one; that they beat real data alone is no merit of guidance. Synthetic data: {bench.segments}
+        the unguided one; that they beat real data alone would be no merit of guidance. Synthetic data: {bench.segments}
         segments of {bench.backbone.codec.steps - 1} transitions an arm, {bench.steps} sampling steps; half of each
         batch is real, half synthetic. The policy that guides is the agent of the same method, of seed 0, from real
         data alone."""
-    second = f"""Every agent takes {bench.updates:,} updates of 256 rows (networks of 2 x 64, rewards times
-        {bench.reward_scale:g}; TD3+BC with Adam at 0.002, targets moving by 0.05, discount 0.95; IQL 0.001, 0.02,
-        0.97; else the papers' settings): quicker and fewer than papers take. Returns are means over 20 episodes
-        that begin alike for all; intervals are 95 % of Student's t over seeds of training, the synthetic data
-        being one draw an arm. The score is 0 for a random policy ({references["random"]:.0f}) and 100 for
+    second = f"""Every agent takes {bench.updates:,} updates of 256 rows (networks of 2 x 64, Adam at 0.001, targets
+        moving by 0.02, discount 0.97, rewards times {bench.reward_scale:g}, else the papers' settings): far
+        fewer than papers take, and TD3+BC has not settled. Returns are means over 20 episodes that begin
+        alike for all; intervals are 95 % of Student's t over seeds of training, the synthetic data being
+        one draw an arm. The score is 0 for a random policy ({references["random"]:.0f}) and 100 for
         {bench.best} ({references["expert"]:.0f})."""
     return [
         f"# Agents from real and synthetic data: {bench.environment}",
@@ -151,6 +151,8 @@ def page(bench: Bench, results: dict[str, float], references: dict[str, float], 
             data = "real" if arm == "real" else f"real and {arm}"
             cells = [name, data, interval(values, 0), interval(scores, 1), *gains, str(len(values))]
             lines.append(f"| {' | '.join(cells)} |")
+    if bench.environment == "Pendulum-v1":
+        lines += ["", READING]
     PAGE.with_name(
         f"OFFLINE_RL{'' if bench.environment == 'Pendulum-v1' else '_' + bench.environment}.md"
     ).write_text("\n".join(lines) + "\n")
@@ -175,6 +177,15 @@ def interval(values: np.ndarray, digits: int) -> str:
     return f"{values.mean():.{digits}f} ± {half:.{digits}f}"
 
 
+READING = """\
+## What it says
+
+The goal, that guided data beat real data alone, is not reached: no row of `diagonal` or `exact` is above real data
+alone, or above unguided data, by more than chance among so few seeds. What `published` adds to unguided data with
+TD3+BC is not seen with IQL. Hopper and the other environments of MuJoCo were not run.
+"""
+
+
 def main() -> None:
     """Train and try what is not yet known, then write the page."""
     parser = argparse.ArgumentParser()
@@ -184,7 +195,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=1000)
     parser.add_argument("--segments", type=int, default=128)
     parser.add_argument("--steps", type=int, default=32)
-    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--reward-scale", type=float, default=0.1)
     parser.add_argument("--random", type=float, help="return of a random policy; measured for Pendulum-v1")
     parser.add_argument("--expert", type=float, help="return of an expert")
