@@ -85,8 +85,9 @@ TIME = """\
 
     gendesign synthesize policy=swing-up@{noise:g} steering.mode=diagonal num_steps=10000 report=null out=a.hdf5
 
-Whole commands, loading included, of the shipped model in mode `diagonal`, with one thread in float32. The machine has {cores} cores and was shared: load
-{load:.0f} when this began, so that seconds of the core say more than those of the clock.
+Whole commands, loading included, of the shipped model in mode `diagonal`, with one thread in float32. The machine has
+{cores} cores and was shared: load {load:.0f} when this began, so that seconds of the core say more than those of the
+clock.
 
 | transitions | seconds of one core | seconds on the clock | peak memory, MB |
 |---|---|---|---|
