@@ -456,3 +456,11 @@ def test_a_stopped_run_resumes_to_the_same_designs(
         code, _, err = run(capsys, "design", *again, f"out={folder}", "--quiet", *more)
         assert code == 0, err
     assert (work / "run/designs.csv").read_text() == (work / "whole/designs.csv").read_text()
+
+
+def test_python_m_gendesign_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gendesign", "design", "num_designs=many"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.strip() == "error: num_designs must be a whole number, got 'many'"
