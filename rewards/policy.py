@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gendesign.building import finite
+from gendesign.building import finite, whole
 from gendesign.designs import Design
 from gendesign.errors import ConfigError
 from gendesign.rewards.base import DifferentiableReward
@@ -30,8 +30,9 @@ class TrajectoryReward(DifferentiableReward):
 
     source = "the policy that is given"
 
-    def __init__(self, columns: Sequence[int]) -> None:
+    def __init__(self, columns: Sequence[int], *, width: int | None = None) -> None:
         self.columns = list(columns)
+        self.width = None if width is None else whole("width", width)
         if not self.columns or any(not isinstance(c, int) or c < 0 for c in self.columns):
             raise ConfigError(f"columns must be whole numbers from 0, at least one, got {list(columns)}")
 
@@ -41,6 +42,8 @@ class TrajectoryReward(DifferentiableReward):
             return "expected a trajectory [H, n], got a string"
         if np.ndim(design) != 2 or np.shape(design)[1] <= max(self.columns):
             return f"expected a trajectory [H, n] with column {max(self.columns)}, got shape {list(np.shape(design))}"
+        if self.width not in (None, np.shape(design)[1]):
+            return f"expected a trajectory [H, {self.width}], got shape {list(np.shape(design))}"
         return "" if np.isfinite(design).all() else "expected finite numbers"
 
     def score(self, designs: Sequence[Any]) -> list[float]:
@@ -115,6 +118,7 @@ class TrajectoryReturn(TrajectoryReward):
         reward_column: which number of a row is the reward.
         terminal_column: which is above 0.5 where the episode ends; later rows count nothing. None: there is none.
         discount: gamma.
+        width: n, where other rows are to be refused; None: any that has the columns.
     """
 
     name = "return"
@@ -122,9 +126,15 @@ class TrajectoryReturn(TrajectoryReward):
     source = "the trajectory's own rewards"
 
     def __init__(
-        self, reward_column: int, *, terminal_column: int | None = None, discount: float = 1.0
+        self,
+        reward_column: int,
+        *,
+        terminal_column: int | None = None,
+        discount: float = 1.0,
+        width: int | None = None,
     ) -> None:
-        super().__init__([reward_column] if terminal_column is None else [reward_column, terminal_column])
+        columns = [reward_column] if terminal_column is None else [reward_column, terminal_column]
+        super().__init__(columns, width=width)
         self.discount = finite("discount", discount, above=0.0)
         if discount > 1:
             raise ConfigError(f"discount must be at most 1, got {discount}")

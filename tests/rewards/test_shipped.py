@@ -27,6 +27,7 @@ CLASSIFIERS = ["digit-classifier", "digit-classifier-heldout"]
 
 
 IMAGES = list(rng.random((4, 8, 8)))
+TRAJECTORIES = list(rng.random((4, 33, 6)))
 OF_IMAGES = ["brightness", "compressibility", "contrast", "digit", "digit-heldout"]
 MOLECULES = ["CC(=O)Oc1ccccc1C(=O)O", "CCO", "C[C@H](N)C(=O)O", "C[N+](C)(C)CC(=O)[O-]"]
 MOLECULES += ["CCC(=O)N1CCC(NC(=O)Nc2ccc(OC(F)(F)F)cc2)CC1", "O=C(NC1CCCCC1)Nc1ccccc1"]  # known inhibitors
@@ -52,6 +53,8 @@ def test_every_shipped_reward_scores_designs_of_its_kind_and_no_others(name: str
         own, other = MOLECULES, [*IMAGES, *DESIGNS]
     if reward.unreadable(DESIGNS[0]) and name.startswith("protein-"):  # compared with the shipped reference
         own, other = [reference(name)], [*IMAGES, *DESIGNS]
+    if name == "pendulum-return":
+        own, other = TRAJECTORIES, [*IMAGES, *DESIGNS]
     if name.startswith("gfp-"):
         own, other = [AVGFP], [*IMAGES, *DESIGNS]
     scores = reward(own)
