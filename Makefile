@@ -67,7 +67,11 @@ layers: $(VENV)/.dev
 pytest: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(PY) -m pytest -m 'not slow' -n 2 --dist worksteal
 
-science: $(VENV)/.dev
+$(VENV)/.ray: $(VENV)/.runtime
+	@$(PIP) -e '.[ray]'
+	@touch $@
+
+science: $(VENV)/.dev $(VENV)/.ray
 	$(PY) -m pytest -m slow
 
 DATA ?= $(GENDESIGN_DATA)/dna
