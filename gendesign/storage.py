@@ -28,6 +28,9 @@ RESULTS = (
 )  # fmt: skip
 """What `DesignSet.save` may write."""
 
+MANIFEST = "run.json"
+"""What a run is; the first file that it writes, among its blocks."""
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -122,15 +125,19 @@ def _not_empty(folder: Path, hint: str) -> OutputError:
 
 
 def _is_used(folder: Path) -> bool:
-    """Whether something is in the folder.
+    """Whether something is in the folder; not so if a run made it that could not write even its first file.
 
     Raises:
         OutputError: it is a file, or cannot be read.
     """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"expected a folder at {folder}, got a file; choose another name")
+    blocks = folder / "blocks"
     try:
-        return folder.exists() and any(folder.iterdir())
+        inside = list(folder.iterdir()) if folder.exists() else []
+        if blocks.is_dir():
+            inside = [path for path in inside if path != blocks] + list(blocks.iterdir())
+        return any(not path.name.startswith(f".{MANIFEST}.") for path in inside)
     except OSError as error:
         raise OutputError(f"cannot read {folder}: {error.strerror or error}") from error
 
@@ -184,7 +191,7 @@ class Store:
         key = hashlib.sha256(
             json.dumps([settings, weights], sort_keys=True, default=str).encode()
         ).hexdigest()
-        manifest = folder / "blocks" / "run.json"
+        manifest = folder / "blocks" / MANIFEST
         used = _is_used(folder)
         if resume and manifest.exists():
             try:
@@ -218,6 +225,6 @@ class Store:
         path = self._path(stage, number)
         if path is None:
             return
-        if not (path.parent / "run.json").exists():
-            write_text(path.parent / "run.json", self.manifest)
+        if not (path.parent / MANIFEST).exists():
+            write_text(path.parent / MANIFEST, self.manifest)
         block.save(path)

@@ -292,6 +292,47 @@ def test_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pyte
     assert target.read_text() == "before" and list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.parametrize("file", [0, 1, 2, 5])  # the manifest, two blocks, and one of the results
+def test_a_run_that_a_full_disk_ended_resumes_to_the_same_designs(
+    backbone: Backbone, reward: Reward, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: int
+) -> None:
+    def made(folder: str, *, resume: bool = False) -> Path:
+        result = run(
+            backbone, reward, num_designs=70, base_designs=0, out=tmp_path / folder, resume=resume,
+            steering=Unsteered(),
+        )  # fmt: skip
+        return result.save(tmp_path / folder, overwrite=resume)
+
+    whole, left, sync = made("whole"), iter([True] * file + [False]), os.fsync
+
+    def full(handle: int) -> None:
+        if not next(left, True):
+            raise OSError(28, "No space left on device")
+        sync(handle)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        with pytest.raises(OutputError, match="free space"):
+            made("stopped")
+    resumed = made("stopped", resume=True)
+    assert (resumed / "designs.csv").read_text() == (whole / "designs.csv").read_text()
+    files = [sorted(str(path.relative_to(root)) for path in root.rglob("*")) for root in (whole, resumed)]
+    assert files[0] == files[1]
+
+
+def test_a_folder_in_which_a_run_could_write_nothing_is_free_again(
+    backbone: Backbone, reward: Reward, tmp_path: Path
+) -> None:
+    (tmp_path / "blocks" / ".run.json.x1").mkdir(
+        parents=True
+    )  # a run was killed while it wrote its first file
+    run(backbone, reward, out=tmp_path, base_designs=0)
+    (tmp_path / "mine" / "blocks").mkdir(parents=True)
+    (tmp_path / "mine" / "blocks" / "wood.txt").write_text("mine")
+    with pytest.raises(OutputError, match="not empty"):
+        run(backbone, reward, out=tmp_path / "mine")
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "says"),
     [
