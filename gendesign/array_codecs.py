@@ -136,6 +136,10 @@ class ImageCodec(ArrayCodec):
         """Images with channels first, in the scale of [0, 1], not clamped."""
         return (x.reshape(len(x), self.channels, self.height, self.width) + 1) / 2
 
+    def harden(self, x: Float[Tensor, "B C H W"]) -> list[Array]:
+        """Clamped to [0, 1]."""
+        return self.decode(2 * x.flatten(1) - 1)
+
     def reason_invalid(self, design: Any) -> str:
         reason = super().reason_invalid(design)
         if reason:
@@ -245,6 +249,10 @@ class VectorCodec(ArrayCodec):
     def relax(self, x: Float[Tensor, "B N"]) -> Tensor:
         """Numbers in the user's units, in a design's shape."""
         return self._restored(self._unflat(x))
+
+    def harden(self, x: Tensor) -> list[Array]:
+        """As they are."""
+        return list(x.detach().cpu().double().numpy())
 
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         if self.mean is None or self.std is None:

@@ -68,6 +68,14 @@ class Codec(Configurable, ABC):
         """What a differentiable reward reads, with a gradient to x; token probabilities are read as they are."""
         return x
 
+    def harden(self, x: Tensor) -> list[Any]:
+        """The designs that relaxed ones stand for, in the layout of `relax`.
+
+        Raises:
+            UnsupportedError: this codec cannot tell.
+        """
+        raise UnsupportedError(f"{type(self).__name__} does not read relaxed designs back")
+
     def under(self, template: Any) -> Codec:
         """The codec of rows that keep to a template, where reading them takes more than their tokens."""
         return self
@@ -175,6 +183,10 @@ class TokenCodec(Codec):
     def relax(self, x: Float[Tensor, "B L V"]) -> Float[Tensor, "B L K"]:
         """Probabilities of the K tokens; MASK's, where they come with one, is left out."""
         return x[..., : self.vocab_size]
+
+    def harden(self, x: Float[Tensor, "B L K"]) -> list[str]:
+        """Of the most probable tokens."""
+        return self.decode(x.argmax(-1))
 
     def reason_invalid(self, design: Any) -> str:
         try:

@@ -24,10 +24,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gendesign.backbone import Backbone
 from gendesign.building import Configurable, check_arguments, finite, whole
+from gendesign.codecs import Codec
 from gendesign.designs import Design
 from gendesign.errors import ConfigError
 from gendesign.loading import load_backbone
@@ -207,7 +211,9 @@ class GuardedReward(Reward):
 
         r'(x) = r(x) - penalty * sd_base(r) * distance(x)
 
-    A held-out reward used here guides: judge the designs by yet another one.
+    Where r has a gradient, methods that follow it are weighted down likewise: relaxed designs have the value of r' and
+    the gradient of r, over 1 + penalty * distance of the designs that they stand for. A held-out reward used here
+    guides: judge the designs by yet another one.
 
     Args:
         reward: r, or its shipped name.
@@ -243,7 +249,9 @@ class GuardedReward(Reward):
         self.num_times = whole("num_times", num_times, at_least=0)
         self.name = f"{self.reward.label} guarded"
         self.unit, self.source = self.reward.unit, self.reward.source
-        self.trained_on = self.reward.trained_on
+        self.trained_on, self.alphabet = self.reward.trained_on, self.reward.alphabet
+        reads_back = type(self.backbone.codec).harden is not Codec.harden
+        self.differentiable = self.reward.differentiable and reads_back
         natural = self.backbone.sample(
             whole("base_designs", base_designs, at_least=2), steps=steps, seed=seed
         )
@@ -260,6 +268,29 @@ class GuardedReward(Reward):
         price = np.where(outside > 0, self.price * outside, 0.0)
         status = tuple(Status(s) for s in scores.status)
         return Scores(scores.values - price, status, scores.std, scores.message)
+
+    def relaxed(self, x: Float[Tensor, "B ..."]) -> Float[Tensor, " B"]:
+        if not self.differentiable:
+            return super().relaxed(x)
+        value, std = self.reward.relaxed_moments(x)
+        designs, outside = self.backbone.codec.harden(x), np.zeros(len(x))
+        fine = np.array([not self.unreadable(design) for design in designs])
+        known = None if std is None else std.detach().cpu().double().numpy()[fine]
+        if fine.any():
+            guide = Scores(np.zeros(int(fine.sum())), std=known)
+            kept = [design for design, readable in zip(designs, fine, strict=True) if readable]
+            outside[fine] = self.guard.distances(self._figures(kept, guide), self.base)
+        distance = torch.from_numpy(outside).to(value)
+        weighted = value / (1 + self.guard.penalty * distance)
+        price = torch.where(distance > 0, self.price * distance, 0.0)
+        return weighted + (value - weighted).detach() - price
+
+    def to(self, device: str | torch.device) -> GuardedReward:
+        self.backbone.to(device)
+        for reward in (self.reward, self.heldout):
+            if reward is not None:
+                reward.to(device)
+        return self
 
     def _figures(self, designs: Sequence[Design], scores: Scores) -> Figures:
         base = self.backbone if self.num_times else None

@@ -4,18 +4,32 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from gendesign.backbone import Backbone
 from gendesign.codecs import DNACodec
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import FirstHitting
-from gendesign.errors import ConfigError
+from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.models.tabular import TabularDenoiser
-from gendesign.rewards.base import FunctionReward, Reward
+from gendesign.rewards.base import DifferentiableReward, FunctionReward, Reward
 from gendesign.rewards.scores import Scores
 from gendesign.steering.best_of_n import BestOfN
+from gendesign.steering.drakes import DRAKES
+from gendesign.steering.genetic import Genetic
+from gendesign.steering.guidance import Guidance
+from gendesign.steering.policy_gradient import PolicyGradient
+from gendesign.steering.smc import SMC
 from gendesign.steering.svdd import SVDD
+from gendesign.steering.token_proposals import FirstOrder
+from gendesign.training.finetuning import finetune
 from gendesign.training.guard import FIGURES, Figures, Guard, GuardedReward, figures
+
+
+def name_of(method: Any) -> str:
+    proposal = getattr(method, "proposal", None)
+    return type(method).__name__ + ("" if proposal is None else f"-{type(proposal).__name__}")
 
 
 def made(heldout: list[float], naturalness: list[float], disagreement: list[float]) -> Figures:
@@ -68,10 +82,20 @@ def test_what_is_measured() -> None:
     assert np.isnan(figures(["AAC"]).naturalness).all()
 
 
+class Fooled(DifferentiableReward):
+    """The number of A, and four times that of T; a sum over independent letters is linear in them."""
+
+    name, alphabet = "guide", "ACGT"
+
+    def score(self, designs: Any) -> Any:
+        return [design.count("A") + 4.0 * design.count("T") for design in designs]
+
+    def relaxed(self, x: Tensor) -> Tensor:
+        return (x @ torch.tensor([1.0, 0.0, 0.0, 4.0]).to(x)).sum(-1)
+
+
 def hackable() -> tuple[Backbone, Reward, Reward]:
     """A's are good; the guide is taken in by T's, of which the base has few."""
-    import torch
-
     p, law = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     for _ in range(4):
         law = (law[:, None] * p).flatten()
@@ -79,32 +103,70 @@ def hackable() -> tuple[Backbone, Reward, Reward]:
         DNACodec(4), MaskedDiffusion(4, unmasking=FirstHitting()), TabularDenoiser(4, 4).set_law(law)
     )
     heldout = FunctionReward(lambda design: float(design.count("A")), name="quality", each=True)
-    guide = FunctionReward(
-        lambda design: design.count("A") + 4.0 * design.count("T"), name="guide", each=True
-    )
-    return backbone.requires_grad_(False), guide, heldout
+    return backbone.requires_grad_(False), Fooled(), heldout
 
 
-@pytest.mark.parametrize("method", [BestOfN(candidates=64), SVDD(candidates=8, alpha=0.05)])
+def guarded(guide: Reward, backbone: Backbone, heldout: Reward) -> GuardedReward:
+    guard = Guard(naturalness=(-1.5, None), penalty=50.0)
+    return GuardedReward(guide, backbone, heldout=heldout, guard=guard, num_times=4)
+
+
+METHODS = [
+    BestOfN(candidates=64),
+    SVDD(candidates=8, alpha=0.05),
+    SVDD(candidates=8, alpha=0.05, proposal=FirstOrder()),
+    SMC(particles=16, alpha=0.05),
+    SMC(particles=16, alpha=0.5, proposal=FirstOrder()),
+    Guidance(alpha=0.5),
+    Genetic(population=16, generations=4),
+]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=name_of)
 def test_any_method_carries_the_guard_as_a_reward(method: Any) -> None:
-    """Guarded designs stay natural, at a lower guide."""
+    """Guarded designs stay natural, at a lower guide. A gradient is weighted down where designs are outside, and no
+    sooner, so that methods which follow it end nearer the bands."""
     from gendesign.run import design
 
     backbone, guide, heldout = hackable()
-    guarded = GuardedReward(
-        guide, backbone, heldout=heldout, guard=Guard(naturalness=(-1.5, None), penalty=50.0), num_times=4
-    )
+    kept = guarded(guide, backbone, heldout)
     loose, tight = (
-        design(backbone, reward, method, num_designs=16, steps=4, base_designs=0)
-        for reward in (guide, guarded)
+        design(backbone, reward, method, num_designs=16, steps=4, base_designs=0) for reward in (guide, kept)
     )
     letters = ["".join(run.designs) for run in (loose, tight)]
     assert letters[0].count("T") > 0.45 * len(letters[0]) and letters[1].count("T") < letters[0].count("T")
     found = [figures(run.designs, heldout=heldout, base=backbone) for run in (loose, tight)]
-    outside = [guarded.guard.distances(f, guarded.base).mean() for f in found]
-    assert outside[0] > 3 * outside[1], outside
-    scores = guarded(["TTTT", "ACGA", "XX"])
+    outside = [kept.guard.distances(f, kept.base).mean() for f in found]
+    assert outside[1] < (0.7 if method.needs.gradient else 0.33) * outside[0], outside
+
+
+@pytest.mark.parametrize("method", [DRAKES(tau=0.5), PolicyGradient()], ids=name_of)
+def test_methods_that_train_carry_it_too(method: Any) -> None:
+    backbone, guide, heldout = hackable()
+    share = []
+    for reward in (guide, guarded(guide, backbone, heldout)):
+        tuned = finetune(backbone, reward, method, updates=16, steps=4, batch_size=32, lr=0.5, alpha=0.1)
+        share.append("".join(tuned.sample(64, steps=4)).count("T") / 256)
+    assert share[0] > 0.4 and share[1] < 0.8 * share[0], share
+
+
+def test_outside_the_bands_the_guide_pulls_less() -> None:
+    """A relaxed design has the guarded value, and the guide's gradient over 1 + penalty * distance."""
+    backbone, guide, heldout = hackable()
+    kept = guarded(guide, backbone, heldout)
+    scores = kept(["TTTT", "ACGA", "XX"])
     assert scores.values[0] < scores.values[1] == 2.0 and scores.status[2] == "INVALID"
+    x = torch.eye(4, dtype=torch.float64)[torch.tensor([[3, 3, 3, 3], [0, 1, 2, 0]])].requires_grad_()
+    value = kept.relaxed(x)
+    (gradient,) = torch.autograd.grad(value.sum(), x)
+    np.testing.assert_allclose(value.detach().numpy(), scores.values[:2], rtol=1e-9)
+    distance = kept.guard.distances(figures(["TTTT"], heldout=heldout, base=backbone, num_times=4), kept.base)
+    assert gradient[1, 0].tolist() == [1.0, 0.0, 0.0, 4.0] and distance > 1
+    assert gradient[0, 0, 3].item() == pytest.approx(4.0 / (1 + 50.0 * distance[0]), rel=1e-6)
+    black_box = guarded(heldout, backbone, heldout)
+    assert kept.differentiable and not black_box.differentiable and kept.alphabet == "ACGT"
+    with pytest.raises(UnsupportedError, match="not differentiable"):
+        black_box.relaxed(x)
 
 
 @pytest.mark.parametrize(
