@@ -73,6 +73,28 @@ def svdd_law(space: Enumerated, value: Tensor, *, alpha: float, candidates: floa
     return reached[space.complete]
 
 
+def guided_law(space: Enumerated, change: Tensor, *, alpha: float) -> Tensor:
+    """Law of the designs of guidance, whose every reveal is drawn with probability proportional to p exp(change/alpha).
+
+    Args:
+        space: the backbone.
+        change: of the value, by revealing a position of a string as a letter, [S, L, K].
+        alpha: temperature.
+    """
+    reached = torch.zeros(len(space.states), dtype=torch.float64)
+    reached[-1] = 1.0
+    for n in range(space.length, 0, -1):
+        steps = list(space.reveals(n))
+        weights = [step.log_chance + change[step.source, place] / alpha for place, step in enumerate(steps)]
+        total = torch.full_like(reached, -torch.inf)
+        for step, weight in zip(steps, weights, strict=True):
+            total[step.source] = torch.logaddexp(total[step.source], weight.logsumexp(-1))
+        for step, weight in zip(steps, weights, strict=True):
+            flow = reached[step.source, None] * (weight - total[step.source, None]).exp()
+            reached.index_add_(0, step.target.flatten(), flow.flatten())
+    return reached[space.complete]
+
+
 def best_of_n_law(p: Tensor, reward: Tensor, num: int) -> Tensor:
     """Law of the best of N draws; equal rewards share their chance."""
     levels, index = reward.unique(return_inverse=True)

@@ -287,10 +287,15 @@ class TableReward(DifferentiableReward):
         return self.table[torch.tensor(place)]
 
     def relaxed(self, x: Tensor) -> Tensor:
-        weight = x[:, 0]
+        weight = x[:, 0].to(self.table)
         for i in range(1, x.shape[1]):
-            weight = (weight[:, :, None] * x[:, i, None, :]).flatten(1)
+            weight = (weight[:, :, None] * x[:, i, None, :].to(self.table)).flatten(1)
         return weight @ self.table
+
+
+@pytest.fixture
+def table_reward() -> type[TableReward]:
+    return TableReward
 
 
 @dataclass

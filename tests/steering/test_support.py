@@ -12,14 +12,20 @@ import pytest
 import torch
 from torch import Tensor
 
+from gendesign.backbone import Backbone
 from gendesign.building import build
 from gendesign.command.compose import options, read_yaml
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.errors import UnsupportedError
+from gendesign.models.mlp import MLPNetwork
+from gendesign.models.preconditioning import Preconditioned
+from gendesign.models.tabular import TabularDenoiser
 from gendesign.rewards.base import DifferentiableReward, FunctionReward, Reward
+from gendesign.steering.finetuned import FineTuned
 from gendesign.steering.particles import make_plan
 from gendesign.steering.sampler import Steering, run_sampler
 from gendesign.steering.value import StateValue
+from gendesign.training.finetuning import finetune
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "support_matrix.py"
 spec = importlib.util.spec_from_file_location("support_matrix", SCRIPT)
@@ -32,18 +38,19 @@ LETTERS = (0.4, 0.3, 0.2, 0.1)
 
 
 class Bowl(DifferentiableReward):
-    """Minus the squared distance from 0.3, of numbers and of token probabilities alike."""
+    """Minus the squared distance from 0.3, of numbers and of token probabilities alike; the last ones count most."""
 
     name = "bowl"
 
     def relaxed(self, x: Tensor) -> Tensor:
-        return -((x - 0.3) ** 2).flatten(1).sum(-1)
+        weight = torch.arange(1.0, x.shape[-1] + 1).to(x)
+        return -(weight * (x - 0.3) ** 2).flatten(1).sum(-1)
 
     def score(self, designs: Any) -> list[float]:
         if isinstance(designs[0], str):
             ids = torch.tensor([["ACGT".index(letter) for letter in design] for design in designs])
             return self.relaxed(torch.nn.functional.one_hot(ids, 4).double()).tolist()
-        return [float(-((design - 0.3) ** 2).sum()) for design in designs]
+        return [self.relaxed(torch.from_numpy(design)[None]).item() for design in designs]
 
 
 class Flat(StateValue):
@@ -100,10 +107,26 @@ def test_every_cell(make_arena: Any, make_points_arena: Any, method: Steering) -
                     run(method, backbone, reward)
 
 
+def trainable(backbone: Backbone) -> Backbone:
+    """The same designs and noise, with a denoiser that has weights."""
+    if isinstance(backbone.process, MaskedDiffusion):
+        table = TabularDenoiser(4, 3).set_law(torch.full((64,), 1 / 64))
+        return Backbone(backbone.codec, backbone.process, table)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = MLPNetwork(2, width=8, depth=1)
+    denoiser = Preconditioned(network, sigma_data=1.0, aug_dim=128.0)
+    return Backbone(backbone.codec, backbone.process, denoiser)
+
+
 def run(method: Steering, backbone: Any, reward: Reward) -> None:
     noise = torch.Generator().manual_seed(0)
-    if hasattr(method, "objective"):  # it steers by training, which has tests of its own on each kind
-        method.require(reward, backbone)
+    if isinstance(method, FineTuned):  # it steers by training: one update, and what came of it is sampled
+        base = trainable(backbone)
+        tuned = finetune(base, reward, method, updates=1, steps=4, batch_size=4, lr=0.1)
+        pairs = zip(base.denoiser.parameters(), tuned.denoiser.parameters(), strict=False)
+        assert any(not torch.equal(before, after) for before, after in pairs)
+        assert len(tuned.sample(4, steps=4)) == 4
         return
     plan = make_plan(backbone, steps=4)
     final = run_sampler(method(backbone, reward), 4, plan, generator=noise)
