@@ -57,7 +57,9 @@ def test_designs_that_cannot_be_scored_lose(make_arena: Any) -> None:
     final = arena.sample(BestOfN(candidates=12), 50)
     assert final.ok.double().mean().item() > 0.9
     arena.reward = FunctionReward(lambda d: float("nan"), name="never", each=True)
-    assert not arena.sample(BestOfN(candidates=3), 5).ok.any()
+    for method in (BestOfN(candidates=3), BestOfN(candidates=3, selection="resample", alpha=0.5)):
+        final = arena.sample(method, 5)
+        assert not final.ok.any() and final.kl.isfinite().all() and bool((final.x < 4).all())
 
 
 def test_bad_settings_are_refused() -> None:

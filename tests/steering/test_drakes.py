@@ -217,12 +217,13 @@ def test_the_gap_to_the_optimum_shrinks_with_tau_and_straight_through_steps(make
     assert reached[1.0, False] < 1.6 and reached[1.0, True] > 1.7
 
 
-def test_huge_and_tiny_alpha(make_tunable: Any) -> None:
+@pytest.mark.parametrize("method", [DRAKES(truncation=None, tau=0.3), PolicyGradient(truncation=None)])
+def test_huge_and_tiny_alpha(make_tunable: Any, method: Any) -> None:
     """A huge price leaves the base where it is; a tiny one gives everything for the reward; nothing overflows."""
     arena = make_tunable(count_a)
     for alpha, low, high in ((1e9, 1.15, 1.25), (1e-9, 2.7, 3.0)):
         arena.alpha = alpha
-        arena.tune(DRAKES(truncation=None, tau=0.3), updates=15, batch=64, lr=0.5)
+        arena.tune(method, updates=15, batch=64, lr=0.5)
         arena.alpha = 1e-12
         assert low < arena.objective().item() <= high
         assert bool(arena.policy.denoiser.table.isfinite().all())

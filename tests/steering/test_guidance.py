@@ -178,6 +178,25 @@ def test_gradients_that_are_not_finite_guide_nothing(normal: Backbone) -> None:
     assert final.x.isfinite().all() and final.cost.lookahead_failures > 0
 
 
+def test_tokens_whose_gradient_is_not_finite_are_not_tilted(make_arena: Any) -> None:
+    class Broken(DifferentiableReward):
+        name = "broken"
+
+        def score(self, designs: Any) -> Any:
+            return [0.0 for _ in designs]
+
+        def relaxed(self, x: Tensor) -> Tensor:
+            return torch.where(x[:, 0, 0] > 0.9, math.nan, 1.0) * x[..., 1].sum(-1)
+
+    arena = make_arena(LETTERS, count_a, length=3, alpha=0.5)
+    x, t = torch.tensor([[0, 4, 4], [4, 4, 4]]), torch.ones(2).double()
+    found = FirstOrder().predict(Target(arena.backbone, Broken(), 0.5), x, t)
+    assert found.failures == 1 and bool((found.change[0] == 0).all()) and bool((found.change[1] != 0).any())
+    arena.reward = Broken()
+    final = arena.sample(Guidance(alpha=0.5), 64)
+    assert final.cost.lookahead_failures > 0 and bool((final.x < 4).all()) and final.kl.isfinite().all()
+
+
 def test_tiny_alpha_does_not_overflow(normal: Backbone, make_arena: Any) -> None:
     final = run_sampler(
         Guidance(alpha=1e-12)(normal, Quadratic()), 8, make_plan(normal, steps=40), generator=Generator()
