@@ -123,7 +123,8 @@ def design(
     }
     store = Store.open(out, settings, weights=fingerprint(backbone), resume=resume)
     begun = time.perf_counter()
-    reward, heldout = (_fitting(one, backbone.codec, fixed) for one in (reward, heldout))
+    guide = None if reward is None else reward.guide
+    guide, reward, heldout = (_fitting(one, backbone.codec, fixed) for one in (guide, reward, heldout))
     rewards = _named(reward, heldout)
 
     def sample(sampler: Sampler, num: int, stage: str) -> list[Stored]:
@@ -142,9 +143,9 @@ def design(
     # the pilot comes first: what it finds wrong with the reward, it finds before anything is written
     pilot_bound = steering.pilot_bound(plan) if _has_pilot(steering) else Cost()
     steering, pilot = _resolve_alpha(
-        steering, backbone, reward, plan_of(0, BLOCK), seed=seed, ess_fraction=ess_fraction
+        steering, backbone, guide, plan_of(0, BLOCK), seed=seed, ess_fraction=ess_fraction
     )
-    sampler, unsteered = steering(backbone, reward), Unsteered()
+    sampler, unsteered = steering(backbone, guide), Unsteered()
     base = None
     if base_designs:
         base = judge(sample(unsteered(backbone), base_designs, "base designs"), None, unsteered)

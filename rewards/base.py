@@ -87,6 +87,14 @@ class Reward(Configurable, ABC):
         """
         return ""
 
+    @property
+    def guide(self) -> Reward:
+        """What steering looks at in its stead, by default itself; designs are judged by the reward itself.
+
+        It is another one where this one has no value for much of what is seen on the way; wherever it has, both agree.
+        """
+        return self
+
     def relaxed(self, x: Float[Tensor, "B ..."]) -> Float[Tensor, " B"]:
         """Differentiable value of what `Codec.relax` gives; `score` on exact designs."""
         raise UnsupportedError(

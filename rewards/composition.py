@@ -1,7 +1,7 @@
 """Rewards made of rewards: sums, differences, products and constraints.
 
     WeightedSum   sum_i w_i r_i          Difference  r_1 - r_2          Product  prod_i r_i
-    Threshold     r where low <= c <= high, else no value (or r - penalty * violation)
+    Threshold     r where low <= c <= high, else no value, or r - penalty * violation (or this on the way only)
 
 A design's status is the worst of its parts' (a value that a part does not have is never guessed), standard
 deviations are propagated to first order as if the parts' errors were independent, and a composition is
@@ -217,7 +217,8 @@ class Threshold(Composition):
 
     Without a penalty, a design that violates the constraint is INVALID: it has no value. With one it scores
     reward - penalty * violation, where violation is the distance to the allowed range in the constraint's
-    unit.
+    unit. Where it is strict as well, steering sees the penalty, which says where the range is, and a design that
+    violates the constraint in the end is INVALID.
 
     Args:
         reward: what is maximised.
@@ -226,9 +227,10 @@ class Threshold(Composition):
         at_most: largest allowed value; None = no limit.
         penalty: the reward's units per unit of violation; None = exclude instead.
         name: name in tables.
+        strict: with a penalty: exclude too, and leave the penalty to steering.
 
     Raises:
-        ConfigError: no limit, limits that leave nothing, or a penalty that is not positive.
+        ConfigError: no limit, limits that leave nothing, a penalty that is not positive, or strict without a penalty.
     """
 
     def __init__(
@@ -240,6 +242,7 @@ class Threshold(Composition):
         at_most: float | None = None,
         penalty: float | None = None,
         name: str = "",
+        strict: bool = False,
     ) -> None:
         super().__init__([reward, constraint], name=name)
         if at_least is None and at_most is None:
@@ -249,24 +252,40 @@ class Threshold(Composition):
         if self.at_least > self.at_most:
             raise ConfigError(f"Threshold allows nothing: at_least {at_least} is above at_most {at_most}")
         self.penalty = None if penalty is None else finite("penalty", penalty, above=0.0)
+        if strict and penalty is None:
+            raise ConfigError(
+                "strict=True needs a penalty, which steering sees; without one all is excluded anyway"
+            )
+        self.strict = strict
         self.unit = reward.unit
         self.name = name or f"{reward.label} given {constraint.label}"
 
+    @property
+    def guide(self) -> Reward:
+        """With the penalty alone, where it is strict."""
+        if not self.strict:
+            return self
+        low, high = (limit if math.isfinite(limit) else None for limit in (self.at_least, self.at_most))
+        reward, constraint = self.parts
+        return Threshold(
+            reward.guide, constraint, at_least=low, at_most=high, penalty=self.penalty, name=self.name
+        )
+
     def combine(self, values: Sequence[Number]) -> Number:
         value, constraint = values
-        if self.penalty is None:
+        if self.penalty is None or self.strict:
             return value  # the constraint decides about the status, not about the value
         return value - self.penalty * self._violation(constraint)
 
     def spread(self, values: Sequence[Number], stds: Sequence[Number]) -> Number:
-        if self.penalty is None:
+        if self.penalty is None or self.strict:
             return stds[0]
         outside = (self._violation(values[1]) > 0) * self.penalty
         return (stds[0] ** 2 + (outside * stds[1]) ** 2) ** 0.5
 
     def join(self, values: Sequence[npt.NDArray[np.float64]], scores: Sequence[Scores]) -> Scores:
         joined = super().join(values, scores)
-        if self.penalty is not None:
+        if self.penalty is not None and not self.strict:
             return joined
         violation = self._violation(scores[1].values)
         status, message = list(joined.status), list(joined.message)

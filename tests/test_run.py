@@ -25,6 +25,7 @@ from gendesign.diffusion.unmasking import Ancestral, FirstHitting, KTokens, Unma
 from gendesign.errors import ConfigError, DesignError, OutputError, UnsupportedError
 from gendesign.models.dilated_conv import DilatedConvDenoiser
 from gendesign.rewards.base import FunctionReward, Reward
+from gendesign.rewards.composition import Threshold
 from gendesign.run import BLOCK, Progress, design, estimate_cost
 from gendesign.steering.best_of_n import BestOfN
 from gendesign.steering.svdd import SVDD
@@ -125,6 +126,21 @@ def test_a_reward_that_fails_now_and_then_never_stops_a_run(backbone: Backbone) 
     assert all(np.isnan(v) == (d[0] == "A") for v, d in zip(scores.values, result.designs, strict=True))
     chosen = result.select(5)
     assert all(d[0] != "A" for d in chosen.designs)
+
+
+def test_a_strict_constraint_steers_by_its_penalty_and_excludes_in_the_end(backbone: Backbone) -> None:
+    """Excluding alone says nothing of the way into the range: most designs then end outside it."""
+    a, c = (FunctionReward(lambda d, x=x: float(d.count(x)), each=True, name=x) for x in "AC")
+    wanted = {"reward": a, "constraint": c, "at_least": 5.0}
+    share = {}
+    for strict in (False, True):
+        reward = Threshold(**wanted, **({"penalty": 5.0, "strict": True} if strict else {}))  # type: ignore[arg-type]
+        run = design(backbone, reward, SVDD(candidates=6, alpha=0.1), num_designs=40, steps=8, base_designs=0)
+        ok = run.scores[reward.label].ok
+        assert ok.tolist() == [one.count("C") >= 5 for one in run.designs]
+        assert np.isnan(run.values[~ok]).all()
+        share[strict] = ok.mean()
+    assert share[True] > 0.9 and share[True] > share[False] + 0.2
 
 
 def test_a_reward_that_always_fails_keeps_what_there_is(backbone: Backbone, tmp_path: Path) -> None:

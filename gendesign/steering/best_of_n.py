@@ -6,7 +6,6 @@ weights exp(r/alpha) is importance resampling of p*(x) ∝ p(x) exp(r(x)/alpha),
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,7 +19,7 @@ from gendesign.divergences import Divergence
 from gendesign.errors import ConfigError
 from gendesign.rewards.base import Reward
 from gendesign.steering.particles import Cost, Particles, Plan
-from gendesign.steering.resampling import choose, selection_kl
+from gendesign.steering.resampling import best_log_weights, best_of_kl, choose, selection_kl
 from gendesign.steering.sampler import Sampler, Steering, run_sampler, temperature
 from gendesign.steering.value import PosteriorMode, score_distinct
 
@@ -100,15 +99,14 @@ class BestOfNSampler(Sampler):
             alpha=self.temperature or 1.0,
             generator=generator,
         )
-        reward = torch.where(found.ok, found.values, -torch.inf).view(-1, n)
-        # a group without any score keeps an arbitrary member, whose status says what is wrong
-        reward = torch.where((reward > -torch.inf).any(-1, keepdim=True), reward, 0.0)
+        reward, ok = found.values.view(-1, n), found.ok.view(-1, n)
         if self.temperature is None:
-            best = reward == reward.amax(-1, keepdim=True)
-            log_w = torch.where(best, 0.0, -torch.inf)
-            # of N independent draws with distinct rewards; ties only lower it
-            kl = torch.full_like(reward[:, 0], math.log(n) - (n - 1) / n)
+            log_w = best_log_weights(reward, ok)
+            kl = torch.full_like(reward[:, 0], best_of_kl(n))
         else:
+            reward = torch.where(ok, reward, -torch.inf)
+            # a group without any score keeps an arbitrary member, whose status says what is wrong
+            reward = torch.where(ok.any(-1, keepdim=True), reward, 0.0)
             divergence = self.method.divergence
             log_w = (
                 reward / self.temperature

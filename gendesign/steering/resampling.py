@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from gendesign.building import finite
@@ -54,8 +54,33 @@ def resample(
     return torch.minimum(index, last)
 
 
+def best_log_weights(reward: Float[Tensor, "G N"], ok: Bool[Tensor, "G N"]) -> Float[Tensor, "G N"]:
+    """Log weights with which the best of each group is chosen, and any of its equals.
+
+    Args:
+        reward: of N members of G groups.
+        ok: whether each could be scored; one that could not loses to any that could, and a group in which none could
+            keeps an arbitrary member, whose status says what is wrong.
+    """
+    known = torch.where(ok, reward, -torch.inf)
+    best = (known == known.amax(-1, keepdim=True)) | ~ok.any(-1, keepdim=True)
+    return torch.where(best, 0.0, -torch.inf)
+
+
+def best_of_kl(num: int) -> float:
+    """What keeping the best of N independent draws costs: log N - (N - 1)/N nats where rewards differ, less with ties.
+
+    Reference:
+        Beirami et al. 2024, Theoretical guarantees on the best-of-n alignment policy, arXiv 2401.01879.
+    """
+    return math.log(num) - (num - 1) / num
+
+
 def selection_kl(
-    log_weights: Float[Tensor, "B M"], log_ratio: Float[Tensor, "B M"] | None = None
+    log_weights: Float[Tensor, "B M"],
+    log_ratio: Float[Tensor, "B M"] | None = None,
+    *,
+    index: Int[Tensor, " B"] | None = None,
 ) -> Float[Tensor, " B"]:
     """What a choice among M candidates costs: sum_i w_i (log(M w_i) - log p_i/q_i), in nats.
 
@@ -66,11 +91,15 @@ def selection_kl(
     Args:
         log_weights: of the candidates, unnormalised.
         log_ratio: log p/q of each, where they were drawn from another law than the base's.
+        index: which candidate of each row was chosen: then the log of the ratio of the two laws there, whose mean over
+            choices is the divergence. Where runs are selected by what came of them, only this can be summed.
     """
     log_w = log_weights.double().log_softmax(-1)
     w = log_w.exp()
     each = log_w + math.log(w.shape[-1])
     each = each if log_ratio is None else each - log_ratio
+    if index is not None:
+        return each.gather(-1, index[:, None]).squeeze(-1)
     # -inf weights contribute 0, not NaN
     return torch.where(w > 0, w * each, 0.0).sum(-1).clamp(min=0.0)
 

@@ -2,7 +2,8 @@
 
 At each reverse step draw M candidates from p(x_s | x_t), give each a value v(x_s), and keep one drawn with probability
 proportional to exp(v(x_s)/alpha). The reward needs no gradient; with the exact soft value and exact transitions the
-designs follow p*(x) ∝ p(x) exp(r(x)/alpha) as M grows.
+designs follow p*(x) ∝ p(x) exp(r(x)/alpha) as M grows. Where look-aheads tell little, and a path is often led astray,
+several paths a design, of which the best is kept, find more than as many more candidates do.
 
 Li et al. 2024, Derivative-Free Guidance in Continuous and Discrete Diffusion Models with Soft Value-Based Decoding,
 arXiv 2408.08252, algorithm 1.
@@ -26,7 +27,7 @@ from gendesign.steering.needs import Needs
 from gendesign.steering.particles import Cost, Particles, Plan
 from gendesign.steering.pilot import competing_values, pilot_cost
 from gendesign.steering.proposals import Base, Proposal, log_ratio
-from gendesign.steering.resampling import choose, selection_kl
+from gendesign.steering.resampling import best_log_weights, best_of_kl, choose, selection_kl
 from gendesign.steering.sampler import Sampler, Steering, alpha_of, most_spent, temperature
 from gendesign.steering.value import PosteriorMode, Value
 
@@ -44,6 +45,8 @@ class SVDD(Steering):
         divergence: whose weights the choice within a step follows; None: reverse KL, exp(v/alpha). With another one the
             designs follow no known law: soft values belong to the KL.
         proposal: what candidates are drawn from; where it is not p(x_s | x_t) itself, they are weighted by p/q too.
+        paths: independent runs of the algorithm for each design, of which the one of highest reward is kept: with more
+            than one, designs are greedier than p*.
     """
 
     candidates: int = 10
@@ -52,11 +55,12 @@ class SVDD(Steering):
     value: Value = field(default_factory=PosteriorMode)
     proposal: Proposal = field(default_factory=Base)
     divergence: Divergence | None = None
+    paths: int = 1
 
     sized_by = "candidates"
 
     def __post_init__(self) -> None:
-        whole("candidates", self.candidates)
+        whole("candidates", self.candidates), whole("paths", self.paths)
         object.__setattr__(self, "alpha", alpha_of(self.alpha, self.value))
         if self.selection not in ("categorical", "argmax"):
             raise ConfigError(f"selection must be 'categorical' or 'argmax', got {self.selection!r}")
@@ -73,8 +77,9 @@ class SVDD(Steering):
         return SVDDSampler(backbone, self.require(reward, backbone), self)
 
     def bound(self, num: int, plan: Plan) -> Cost:
-        """M evaluations a step and one to begin with; a reward for each look-ahead."""
-        return most_spent(self.value, self.proposal, plan, [num] + [num * self.candidates] * plan.steps)
+        """M evaluations a step and path, and one to begin with; a reward for each look-ahead."""
+        paths = num * self.paths
+        return most_spent(self.value, self.proposal, plan, [paths] + [paths * self.candidates] * plan.steps)
 
     def pilot(
         self, backbone: Backbone, reward: Reward, plan: Plan, *, generator: Generator
@@ -96,7 +101,14 @@ class SVDDSampler(Sampler):
         # argmax needs no temperature, unless the value does
         greedy = method.selection == "argmax" and method.alpha == "auto"
         alpha = 1.0 if greedy else temperature(method.alpha)
-        super().__init__(backbone, reward, value=method.value, alpha=alpha, proposal=method.proposal)
+        super().__init__(
+            backbone,
+            reward,
+            value=method.value,
+            alpha=alpha,
+            particles_per_design=method.paths,
+            proposal=method.proposal,
+        )
         self.method = method
 
     def step(self, particles: Particles, step: int, plan: Plan, *, generator: Generator) -> Particles:
@@ -114,8 +126,21 @@ class SVDDSampler(Sampler):
         last = step + 1 == plan.steps
         log_w = self._log_weights(ahead.value.view(b, m), ahead.ok.view(b, m), last=last) + ratio
         # 3. keep one, with probability ∝ exp(v/alpha) p/q
-        kept = choose(log_w, generator=generator) + torch.arange(b, device=drawn.device) * m
-        return replace(ahead[kept], kl=particles.kl + selection_kl(log_w, ratio))
+        row = choose(log_w, generator=generator)
+        kept = row + torch.arange(b, device=drawn.device) * m
+        # a choice among paths prefers some choices within them: then only what was chosen counts, not its mean
+        index = None if self.method.paths == 1 else row
+        return replace(ahead[kept], kl=particles.kl + selection_kl(log_w, ratio, index=index))
+
+    def finish(self, particles: Particles, plan: Plan, *, generator: Generator) -> Particles:
+        """Keep the best path of each design."""
+        n = self.method.paths
+        if n == 1:
+            return particles
+        log_w = best_log_weights(particles.value.view(-1, n), particles.ok.view(-1, n))
+        row = choose(log_w, generator=generator)
+        kept = particles[row + torch.arange(len(row), device=row.device) * n]
+        return replace(kept, kl=kept.kl + best_of_kl(n))
 
     def _log_weights(self, value: Float[Tensor, "B M"], ok: Tensor, *, last: bool) -> Float[Tensor, "B M"]:
         """v/alpha, or its argmax limit; a candidate without any value counts as its siblings' mean."""

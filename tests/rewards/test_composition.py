@@ -127,6 +127,22 @@ def test_threshold_without_penalty_excludes() -> None:
     assert "outside [2, 5]" in scores.message[int(np.flatnonzero(~inside)[0])]
 
 
+def test_a_strict_threshold_excludes_and_guides_by_its_penalty() -> None:
+    """Nested ones too: the guide has a value everywhere, and equals the reward wherever that has one."""
+    inner = Threshold(A, A, at_most=1.5, penalty=2.0, strict=True)
+    reward = Threshold(inner, B, at_least=1.0, penalty=3.0, strict=True, name="both")
+    scores, guide = reward(DESIGNS), reward.guide
+    inside = (a <= 1.5) & (b >= 1)
+    assert 0 < inside.sum() < 4 and [s is Status.OK for s in scores.status] == inside.tolist()
+    np.testing.assert_array_equal(scores.values[inside], a[inside])
+    np.testing.assert_allclose(scores.std[inside], 0.3)  # type: ignore[index]
+    seen = guide(DESIGNS)
+    assert seen.ok.all() and guide.label == "both"
+    np.testing.assert_allclose(seen.values, a - 2 * np.maximum(a - 1.5, 0) - 3 * np.maximum(1 - b, 0))
+    loose = Threshold(A, B, at_least=1.0, penalty=3.0)
+    assert loose.guide is loose and A.guide is A
+
+
 def test_a_composition_is_differentiable_only_if_all_parts_are() -> None:
     count = FunctionReward(len, each=True, name="count")
     for reward in (
@@ -164,6 +180,7 @@ def test_a_bound_needs_a_deviation() -> None:
         (lambda: Threshold(A, B), "at_least"),
         (lambda: Threshold(A, B, at_least=2.0, at_most=1.0), "allows nothing"),
         (lambda: Threshold(A, B, at_least=2.0, penalty=0.0), "penalty"),
+        (lambda: Threshold(A, B, at_least=2.0, strict=True), "needs a penalty"),
         (lambda: LowerConfidenceBound(A, kappa=-1.0), "kappa"),
     ],
 )

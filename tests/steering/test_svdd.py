@@ -154,6 +154,43 @@ def test_kl_bound_holds_and_is_zero_for_the_base(make_arena: Any) -> None:
     assert exact <= bound <= exact + 0.5
 
 
+@pytest.mark.parametrize("paths", [2, 5])
+def test_the_best_path_of_a_design_is_kept(make_arena: Any, tv: Any, paths: int) -> None:
+    """Where paths follow p itself (alpha -> inf), this is best-of-N: P(best = x) = F(r(x))^N - F(r(x)-)^N."""
+    arena = make_arena(LETTERS, lambda d: motif(d) + 0.01 * d.count("C"), length=2, alpha=1e9)
+    law = torch.zeros_like(arena.p)
+    for i, r in enumerate(arena.r):
+        upper, lower = arena.p[arena.r <= r].sum(), arena.p[arena.r < r].sum()
+        law[i] = (upper**paths - lower**paths) * arena.p[i] / arena.p[arena.r == r].sum()
+    method = SVDD(candidates=3, alpha=1e9, paths=paths)
+    assert tv(arena.frequencies(method, 20_000), law) <= arena.floor(20_000, law) + 0.01
+    final = arena.sample(method, 8)
+    assert len(final) == 8 and final.group.tolist() == list(range(8))
+    bound = method.bound(8, arena.plan())
+    assert final.cost.network_rows <= bound.network_rows and final.cost.reward_calls <= bound.reward_calls
+    assert bound == SVDD(candidates=3, alpha=1.0).bound(8 * paths, arena.plan())
+
+
+def test_kl_bound_holds_for_the_best_of_several_paths(make_arena: Any) -> None:
+    """Averaging over the choices within a step would hide what selecting the path costs."""
+    arena = make_arena(LETTERS, count_a, length=3, alpha=0.5)
+    for selection in ("categorical", "argmax"):
+        method = SVDD(3, 0.5, selection=selection, value=arena.exact_value(), paths=4)  # type: ignore[arg-type]
+        law = arena.frequencies(method, 20_000)
+        exact = torch.where(law > 0, law * (law / arena.p).log(), 0.0).sum().item()
+        bound = arena.sample(method, 4_000).kl.mean().item()
+        assert exact <= bound <= exact + 1.5
+
+
+def test_a_path_that_cannot_be_scored_loses(make_arena: Any) -> None:
+    arena = make_arena(LETTERS, lambda design: 0.0, length=2, alpha=0.5)
+    arena.reward = FunctionReward(lambda d: float("nan") if "A" in d else -1.0, name="no_a", each=True)
+    one, four = (arena.sample(SVDD(1, 0.5, paths=n), 100).ok.double().mean().item() for n in (1, 6))
+    assert one < 0.6 and four > 0.8
+    arena.reward = FunctionReward(lambda d: float("nan"), name="never", each=True)
+    assert not arena.sample(SVDD(3, 0.5, paths=3), 5).ok.any()
+
+
 def test_failed_look_aheads_inherit_and_failed_designs_lose(make_arena: Any) -> None:
     """A reward that cannot score designs with a T: no run stops, and no T survives where another candidate exists."""
 
@@ -205,6 +242,7 @@ def test_tiny_alpha_does_not_overflow(make_arena: Any) -> None:
     "make",
     [
         lambda: SVDD(candidates=0),
+        lambda: SVDD(paths=0),
         lambda: SVDD(alpha=0.0),
         lambda: SVDD(alpha=-1.0),
         lambda: SVDD(alpha=float("nan")),
