@@ -1,9 +1,11 @@
 """Dynamics error against policy likelihood: guided diffusion, its baselines and real data, in the simulator itself.
 
-    python benchmarks/dynamics.py          (writes benchmarks/DYNAMICS.md; what is measured is kept in runs/dynamics/)
+    python benchmarks/dynamics.py                                  (a section of benchmarks/DYNAMICS.md)
+    python benchmarks/dynamics.py Hopper-v5 --expert FILE          (another; see benchmarks/behaviour.py)
 
-Pendulum-v1. Real data are what the backbone was trained on; the target policy is an agent of TD3+BC that learned from
-them; the world model is trained on them, anew for every seed. One thread.
+HalfCheetah-v5 and Walker2d-v5 are the second command. Real data are what the backbone was trained on; the target policy
+is an agent of TD3+BC that learned from them; the world model is trained on them, anew for every seed. What is measured
+is kept in runs/dynamics/. One thread.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from behaviour import backbone, behaviour
 
 import gendesign as gd
-from gendesign.array_codecs import VectorSequenceCodec
 from gendesign.backbone import Backbone
 from gendesign.determinism import dropout_seeded, generator
 from gendesign.diffusion.poisson_flow import PoissonFlow
@@ -29,7 +31,7 @@ from gendesign.models.preconditioning import Preconditioned
 from gendesign.rl.agent import Agent, load_agent, save_agent
 from gendesign.rl.collecting import collect
 from gendesign.rl.dynamics import dynamics
-from gendesign.rl.loop import segments_as_trajectories
+from gendesign.rl.episodes import episode_of
 from gendesign.rl.objectives import TD3BC
 from gendesign.rl.offline import train_agent
 from gendesign.rl.replay import Replay
@@ -45,6 +47,7 @@ from gendesign.steering.unsteered import Unsteered
 
 PAGE = Path(__file__).parent / "DYNAMICS.md"
 RUNS = Path("runs/dynamics")
+PENDULUM = "Pendulum-v1"
 REAL_STEPS = 200_000
 POLICIES = ("random", "swing-up@1", "swing-up@0.7", "swing-up@0.4", "swing-up@0.2")
 SEEDS = (0, 1, 2, 3)
@@ -97,12 +100,14 @@ def arms() -> Iterator[Arm]:
 class Bench:
     """What all rows share."""
 
+    environment: str
     real: Trajectories
     spread: np.ndarray
     policy: Agent
     backbone: Backbone
     transitions: Backbone
     num: int
+    horizon: int
     models: dict[int, WorldModel] = field(default_factory=dict)
 
     def data(self, arm: Arm, seed: int) -> tuple[Trajectories, float]:
@@ -116,31 +121,32 @@ class Bench:
             if seed not in self.models:
                 self.models[seed] = WorldModel(seed=seed, steps=2000).fit(self.real)
             model = self.models[seed]
-            starts = np.concatenate([e.observations[:-33] for e in self.real.episodes])
+            starts = np.concatenate([e.observations[: -self.horizon - 1] for e in self.real.episodes])
             noise = generator(seed, "rollout")
             policy = self.policy
             made = model.rollout(
                 starts[draw.choice(len(starts), self.num, replace=False)],
                 policy if arm.mode == "mean" else lambda s: policy.sample(s, generator=noise),
-                horizon=32,
+                horizon=self.horizon,
                 generator=noise,
                 like=self.real,
             )
             return made, 0.0
         backbone = self.backbone if arm.kind == "trajectory" else self.transitions
-        num = self.num if arm.kind == "trajectory" else 32 * self.num
+        num = self.num if arm.kind == "trajectory" else self.horizon * self.num
         plan = make_plan(backbone, steps=arm.steps, max_rows=num)
         final = run_sampler(
             arm.method(self.policy)(backbone, None), num, plan, generator=generator(seed, "dynamics")
         )
-        made = segments_as_trajectories(backbone.codec.decode(final.x), backbone.codec, like=self.real)
+        found = (episode_of(rows, backbone.codec, self.real.about) for rows in backbone.codec.decode(final.x))
+        made = Trajectories.of(tuple(each for each in found if each is not None), self.real.about)
         return made, final.cost.network_rows / made.num_steps
 
     def measure(self, arm: Arm, seed: int) -> dict[str, float]:
         """Error, likelihood and cost of one seed."""
         start = time.process_time()
         data, rows = self.data(arm, seed)
-        found = dynamics(data, "Pendulum-v1", max_steps=None, spread=self.spread)
+        found = dynamics(data, self.environment, max_steps=None, spread=self.spread)
         seen = torch.tensor(np.concatenate([e.observations[:-1] for e in data.episodes]), dtype=torch.float64)
         acted = torch.tensor(np.concatenate([e.actions for e in data.episodes]), dtype=torch.float64)
         likely = self.policy.log_prob(acted, seen)
@@ -158,33 +164,34 @@ class Bench:
         }
 
 
-def real_data() -> Trajectories:
-    """What the shipped backbone was trained on."""
+def real_data(environment: str = PENDULUM, expert: str | None = None) -> Trajectories:
+    """What the backbone was trained on."""
+    if environment != PENDULUM:
+        return read_trajectories(behaviour(environment, expert))
     path = Path("runs/pendulum.npz")
     if not path.exists():
-        write_trajectories(collect("Pendulum-v1", policies=POLICIES, num_steps=REAL_STEPS, seed=0), path)
+        write_trajectories(collect(PENDULUM, policies=POLICIES, num_steps=REAL_STEPS, seed=0), path)
     return read_trajectories(path)
 
 
-def target(real: Trajectories) -> Agent:
+def target(real: Trajectories, folder: Path = RUNS) -> Agent:
     """The policy that guides: TD3+BC on the real data."""
-    folder = RUNS / "agent"
+    folder = folder / "agent"
     if not folder.exists():
         method = TD3BC(width=64, lr=1e-3, reward_scale=0.1, noise=0.25)
         save_agent(train_agent(Replay.of(real), method, steps=1500, seed=0), folder)
     return load_agent(folder)
 
 
-def transition_backbone(real: Trajectories) -> Backbone:
+def transition_backbone(real: Trajectories, like: TrajectoryCodec, folder: Path) -> Backbone:
     """Diffusion of pairs of rows, (s, a, r) and (s', a', r'), by the same process."""
-    folder = RUNS / "transitions"
+    folder = folder / "transitions"
     if not folder.exists():
         rows, _ = cut(real, 2, stride=4)
-        codec = TrajectoryCodec(3, [-2.0], [2.0], steps=2).fit(rows)
-        assert isinstance(codec, VectorSequenceCodec)
+        codec = TrajectoryCodec(len(like.observation_columns), like.low, like.high, steps=2).fit(rows)
         x = codec.encode(list(rows)).float()
         with dropout_seeded(0, "transitions"):
-            network = MLPNetwork(12, width=192, depth=4)
+            network = MLPNetwork(x.shape[1], width=192, depth=4)
         denoiser = Preconditioned(network, sigma_data=1.0, aug_dim=float("inf"))
         process = PoissonFlow(float("inf"), sigma_data=1.0)
         average = torch.optim.swa_utils.AveragedModel(
@@ -207,22 +214,30 @@ def transition_backbone(real: Trajectories) -> Backbone:
 
 
 def main() -> None:
-    """Measure what is not yet measured, then write the page."""
+    """Measure what is not yet measured, then write the section."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--backbone", default="rl-pendulum")
+    parser.add_argument("environment", nargs="?", default=PENDULUM)
+    parser.add_argument("--expert", help="episodes of an expert, where behaviour data are not made yet")
     parser.add_argument("--num", type=int, default=4, help="trajectories a seed")
     parser.add_argument("--page", action="store_true", help="only write the page from what is measured")
     words = parser.parse_args()
     torch.set_num_threads(1)
-    RUNS.mkdir(parents=True, exist_ok=True)
-    kept = RUNS / f"results-{words.num}.json"
+    folder = RUNS if words.environment == PENDULUM else RUNS / words.environment
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / f"results-{words.num}.json"
     results: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     if not words.page:
-        real = real_data()
+        real = real_data(words.environment, words.expert)
         spread = np.concatenate([e.observations for e in real.episodes]).std(0)
-        bench = Bench(
-            real, spread, target(real), gd.load_backbone(words.backbone), transition_backbone(real), words.num
+        made = gd.load_backbone(
+            "rl-pendulum" if words.environment == PENDULUM else backbone(words.environment)
         )
+        codec = made.codec
+        assert isinstance(codec, TrajectoryCodec)
+        bench = Bench(
+            words.environment, real, spread, target(real, folder), made,
+            transition_backbone(real, codec, folder), words.num, codec.steps - 1,
+        )  # fmt: skip
         for arm in sorted(arms(), key=lambda arm: arm.steps * (5 if arm.mode == "exact" else 1)):
             for seed in SEEDS:
                 if f"{arm.key}|{seed}" not in results:
@@ -231,9 +246,7 @@ def main() -> None:
                     print(arm.name, arm.steps, seed, results[f"{arm.key}|{seed}"], flush=True)
     from dynamics_page import write_page
 
-    write_page(
-        PAGE, results, list(arms()), num=words.num, words="" if words.num == 4 else f" --num {words.num}"
-    )
+    write_page(PAGE, results, list(arms()), environment=words.environment, num=words.num)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from gendesign.rl.collecting import collect
 from gendesign.rl.dynamics import dynamics
 from gendesign.rl.dynamics_filter import DynamicsFilter
 from gendesign.rl.filters import Filter, ReturnFilter, TerminalFilter, filtered
-from gendesign.rl.loop import sample_trajectories
+from gendesign.rl.synthesis import synthesize
 from gendesign.rl.trajectories import Episode, Trajectories
 from gendesign.rl.world_model import WorldModel
 from gendesign.steering.policy_guidance import PolicyGuidance
@@ -44,9 +44,7 @@ def sets(real: Trajectories, backbone: str, num: int) -> dict[str, Trajectories]
         ("diffusion, diagonal, w=1", PolicyGuidance(policy, mode="diagonal")),
         ("diffusion, published, lambda=0.3", PolicyGuidance(policy, mode="published", strength=0.3)),
     ):
-        found[name] = sample_trajectories(
-            generates, method, num, steps=32, like=real, place=(0, "filters", name)
-        )
+        found[name] = synthesize(generates, method, num_steps=HORIZON * num).trajectories
     model = WorldModel(steps=600, lr=2e-3).fit(real)
     draw, noise = np.random.default_rng(0), generator(0, "rollout")
     starts = np.concatenate([e.observations[:-1] for e in real.episodes])

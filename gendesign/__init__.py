@@ -48,6 +48,7 @@ _HOME = {
     "LearnedValue": "steering.learned_value",
     "Bins": "conditioning",
     "Labels": "conditioning",
+    "Numbers": "conditioning",
     "PlugIn": "steering.proposals",
     "SMC": "steering.smc",
     "MoleculeCodec": "molecules.codec",
@@ -90,8 +91,8 @@ __all__ = [
     "DesignSet", "DNACodec", "DRAKES", "Euler", "FirstHitting", "FirstOrder", "FunctionReward", "GendesignError",
     "Genetic", "Guard", "GuardedReward",
     "Guidance", "Heun", "InOrder", "KTokens", "Labels", "LearnedValue", "LogLinear", "MaskedDiffusion", "MaskedExact",
-    "MoleculeCodec", "PlugIn", "PoissonFlow", "PoissonFlowPipeline", "PoissonFlowScheduler", "PolicyGradient",
-    "PolicyGuidance", "CovarianceAware",
+    "MoleculeCodec", "Numbers", "PlugIn", "PoissonFlow", "PoissonFlowPipeline", "PoissonFlowScheduler",
+    "PolicyGradient", "PolicyGuidance", "CovarianceAware",
     "PosteriorMode", "PosteriorSamples", "ProteinCodec", "ReverseKL", "Reward", "RNACodec", "Scores", "SequenceCodec",
     "SMC", "Status", "Structure", "SVDD", "Task", "Unsteered", "VarianceAware", "blend", "compare", "design",
     "estimate_cost", "finetune", "list_backbones",
@@ -103,7 +104,7 @@ if TYPE_CHECKING:
     from gendesign.backbone import Backbone
     from gendesign.codecs import DNACodec, ProteinCodec, RNACodec, SequenceCodec
     from gendesign.comparison import Comparison, Task, compare
-    from gendesign.conditioning import Bins, Labels
+    from gendesign.conditioning import Bins, Labels, Numbers
     from gendesign.design_set import DesignSet
     from gendesign.diffusers_bridge import (
         PoissonFlowPipeline,

@@ -106,11 +106,11 @@ class Backbone(Configurable, Learner):
         """Ask the network about noisy states, each at its own time."""
         return self.process.predict(self.denoiser, x_t, t, cond, template=template)
 
-    def conditioned_on(self, label: float, *, guidance_scale: float = 1.0) -> Backbone:
+    def conditioned_on(self, label: float | Sequence[float], *, guidance_scale: float = 1.0) -> Backbone:
         """The same backbone, bound to a label: p(x | c), or with classifier-free guidance toward it.
 
         Args:
-            label: a class, or a score, as in the targets that it was trained with.
+            label: a class, a score, or several numbers, as in the targets that it was trained with.
             guidance_scale: w: 0 is p(x), 1 is p(x | c), more goes further; other than these cost two network rows.
 
         Raises:

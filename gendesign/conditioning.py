@@ -1,7 +1,8 @@
-"""What a class-conditional backbone is conditioned on: measured targets become a vector, 0 where nothing is said.
+"""What a conditional backbone is conditioned on: measured targets become a vector, 0 where nothing is said.
 
-One-hots over C classes, or over bins of a score; the zero vector means "any". Training leaves labels out at random, so
-that one network knows p(x | c) and p(x), and guidance between the two needs no classifier.
+One-hots over C classes, or over bins of a score, or several numbers as they are; the zero vector means "any". Training
+leaves labels out at random, so that one network knows p(x | c) and p(x), and guidance between the two needs no
+classifier.
 
 Ho and Salimans 2022, Classifier-Free Diffusion Guidance, arXiv 2207.12598.
 """
@@ -24,7 +25,6 @@ class Conditioning(Configurable, ABC):
     """Targets of a batch to conditioning vectors.
 
     Args:
-        column: which of the data module's targets is read.
         dropout: share of the training designs whose label is left out.
 
     Attributes:
@@ -36,8 +36,7 @@ class Conditioning(Configurable, ABC):
 
     dim: int
 
-    def __init__(self, *, column: int = 0, dropout: float = 0.1) -> None:
-        self.column = whole("column", column, at_least=0)
+    def __init__(self, *, dropout: float = 0.1) -> None:
         self.dropout = finite("dropout", dropout, at_least=0.0)
         if self.dropout > 1:
             raise ConfigError(f"dropout must be from 0 to 1, got {dropout:g}")
@@ -51,32 +50,16 @@ class Conditioning(Configurable, ABC):
         takes = getattr(denoiser, "cond_dim", 0)
         if takes != self.dim:
             raise ConfigError(
-                f"conditioning has {self.dim} classes, the network cond_dim={takes}; they must agree"
+                f"conditioning gives {self.dim} numbers, the network has cond_dim={takes}; they must agree"
             )
 
     @abstractmethod
-    def classes(self, values: Float[Tensor, " B"]) -> Int[Tensor, " B"]:
-        """The class of each value.
-
-        Raises:
-            DataError: a value has none.
-        """
-
     def encode(self, targets: Float[Tensor, "B n"]) -> Float[Tensor, "B C"]:
-        """One-hots; the zero vector where the target was not measured.
+        """The vectors; zero where the target was not measured.
 
         Raises:
             DataError: there is no such column, or a value has no class.
         """
-        if self.column >= targets.shape[1]:
-            raise DataError(
-                f"conditioning reads target {self.column}, the data have {targets.shape[1]}; name the column there"
-            )
-        values = targets[:, self.column]
-        known = ~values.isnan()
-        vectors = torch.zeros(len(values), self.dim, device=targets.device)
-        vectors[known] = torch.nn.functional.one_hot(self.classes(values[known]), self.dim).to(vectors)
-        return vectors
 
     def for_training(self, targets: Float[Tensor, "B n"], *, generator: Generator) -> Float[Tensor, "B C"]:
         """The vectors, some of them left out at random.
@@ -88,19 +71,53 @@ class Conditioning(Configurable, ABC):
         u = torch.rand(len(cond), device=cond.device, generator=generator)
         return torch.where((u < self.dropout)[:, None], 0.0, cond)
 
-    def label(self, value: float) -> Float[Tensor, " C"]:
+    @abstractmethod
+    def label(self, value: float | Sequence[float]) -> Float[Tensor, " C"]:
         """The vector of one label.
 
         Raises:
             ConfigError: it has none.
         """
+
+
+class Classes(Conditioning):
+    """One-hots of one target.
+
+    Args:
+        column: which of the data module's targets is read.
+        dropout: share of the training designs whose label is left out.
+    """
+
+    def __init__(self, *, column: int = 0, dropout: float = 0.1) -> None:
+        super().__init__(dropout=dropout)
+        self.column = whole("column", column, at_least=0)
+
+    @abstractmethod
+    def classes(self, values: Float[Tensor, " B"]) -> Int[Tensor, " B"]:
+        """The class of each value.
+
+        Raises:
+            DataError: a value has none.
+        """
+
+    def encode(self, targets: Float[Tensor, "B n"]) -> Float[Tensor, "B C"]:
+        _has(targets, self.column)
+        values = targets[:, self.column]
+        known = ~values.isnan()
+        vectors = torch.zeros(len(values), self.dim, device=targets.device)
+        vectors[known] = torch.nn.functional.one_hot(self.classes(values[known]), self.dim).to(vectors)
+        return vectors
+
+    def label(self, value: float | Sequence[float]) -> Float[Tensor, " C"]:
+        if not isinstance(value, int | float):
+            raise ConfigError(f"expected one number as label, got {value!r}")
         try:
             return self.encode(torch.full((1, self.column + 1), finite("label", value)))[0]
         except DataError as error:
             raise ConfigError(str(error)) from error
 
 
-class Labels(Conditioning):
+class Labels(Classes):
     """Class labels 0..C-1.
 
     Args:
@@ -120,7 +137,7 @@ class Labels(Conditioning):
         return values.long()
 
 
-class Bins(Conditioning):
+class Bins(Classes):
     """Scores by the bin that they fall into: below the first edge, between two, from the last one on.
 
     Args:
@@ -139,6 +156,60 @@ class Bins(Conditioning):
     def classes(self, values: Float[Tensor, " B"]) -> Int[Tensor, " B"]:
         return torch.bucketize(
             values.double(), torch.tensor(self.edges, device=values.device).double(), right=True
+        )
+
+
+class Numbers(Conditioning):
+    """Several targets as they are, standardised; all of them, or none.
+
+        c = ((y - mean) / std, 1)
+
+    Args:
+        columns: which of the data module's targets, such as those of an initial observation, in the label's order.
+        mean: of each, about; zeros where not said.
+        std: of each, about; ones where not said.
+        dropout: share of the training designs that are told nothing.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[int],
+        *,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__(dropout=dropout)
+        self.columns = [whole("columns", column, at_least=0) for column in columns]
+        count = len(self.columns)
+        self.mean = [finite("mean", float(each)) for each in ([0.0] * count if mean is None else mean)]
+        self.std = [finite("std", float(each), above=0.0) for each in ([1.0] * count if std is None else std)]
+        if not count or {len(self.mean), len(self.std)} != {count}:
+            raise ConfigError(
+                f"expected columns, and a mean and a std of each, got {count}, {len(self.mean)} and {len(self.std)}"
+            )
+        self.dim = count + 1
+
+    def encode(self, targets: Float[Tensor, "B n"]) -> Float[Tensor, "B C"]:
+        _has(targets, max(self.columns))
+        return self._vectors(targets[:, self.columns])
+
+    def _vectors(self, values: Float[Tensor, "B K"]) -> Float[Tensor, "B C"]:
+        mean, std = values.new_tensor(self.mean), values.new_tensor(self.std)
+        vectors = torch.nn.functional.pad((values - mean) / std, (0, 1), value=1.0)
+        return torch.where(values.isnan().any(1, keepdim=True), 0.0, vectors)
+
+    def label(self, value: float | Sequence[float]) -> Float[Tensor, " C"]:
+        given = [value] if isinstance(value, int | float) else list(value)
+        if len(given) != len(self.columns) or not all(isinstance(each, int | float) for each in given):
+            raise ConfigError(f"expected {len(self.columns)} numbers as label, got {value!r}")
+        return self._vectors(torch.tensor([[finite("label", float(each)) for each in given]]))[0]
+
+
+def _has(targets: Float[Tensor, "B n"], column: int) -> None:
+    if column >= targets.shape[1]:
+        raise DataError(
+            f"conditioning reads target {column}, the data have {targets.shape[1]}; name the column there"
         )
 
 

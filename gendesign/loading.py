@@ -36,7 +36,7 @@ def load_backbone(
     trust: Sequence[str] = (),
     prompt: str | None = None,
     guidance_scale: float | None = None,
-    label: float | None = None,
+    label: float | Sequence[float] | None = None,
     structure: str | None = None,
     chain: str | None = None,
     temperature: float | None = None,
@@ -52,7 +52,7 @@ def load_backbone(
         prompt: what a text-to-image pipeline is to draw; see `gendesign.load_diffusers` for more of its settings.
         guidance_scale: of classifier-free guidance toward the prompt or the label; None: the pipeline's usual, 1 for a
             label.
-        label: what a class-conditional backbone is conditioned on; see `Backbone.conditioned_on`.
+        label: what a conditional backbone is conditioned on; see `Backbone.conditioned_on`.
         structure: PDB or mmCIF file whose chain a backbone of inverse folding designs sequences for.
         chain: letter of the chain, where several are proteins.
         temperature: of each token's choice, where the backbone is a masked diffusion; see `gendesign.tempering`. None:

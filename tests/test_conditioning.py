@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gendesign.array_codecs import VectorCodec
 from gendesign.backbone import Backbone
 from gendesign.codecs import DNACodec
-from gendesign.conditioning import Bins, Labels
+from gendesign.conditioning import Bins, Labels, Numbers
 from gendesign.determinism import generator
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.poisson_flow import PoissonFlow
@@ -39,6 +39,21 @@ def test_labels_and_bins() -> None:
     found = Bins([0.5, 1.0]).encode(scores)
     assert found.argmax(-1)[:4].tolist() == [0, 1, 1, 2] and found[4].sum() == 0
     assert Bins([0.5], column=1).label(0.2).tolist() == [1, 0]
+
+
+def test_numbers_are_told_together_or_not_at_all() -> None:
+    targets = torch.tensor([[9.0, 3.0, 10.0], [9.0, 1.0, NAN]])
+    known = Numbers([2, 1], mean=[8, 1], std=[4, 2])
+    assert known.dim == 3 and known.encode(targets).tolist() == [[0.5, 1.0, 1.0], [0.0, 0.0, 0.0]]
+    assert known.label([10.0, 3]).tolist() == [0.5, 1.0, 1.0] and Numbers([4]).label(2).tolist() == [2, 1]
+    for label in (1.0, [1.0], [1.0, NAN]):
+        with pytest.raises(ConfigError):
+            known.label(label)
+    with pytest.raises(DataError, match="target 2"):
+        known.encode(targets[:, :2])
+    for columns, more in (([], {}), ([0], {"std": [0.0]}), ([0], {"mean": [1, 2]}), ([-1], {})):
+        with pytest.raises(ConfigError):
+            Numbers(columns, **more)
 
 
 def test_labels_are_left_out_as_often_as_said() -> None:
@@ -179,7 +194,7 @@ def test_a_continuous_backbone_learns_binned_scores(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     network = TransformerDenoiser(4, 8, depth=1, num_heads=2, cond_dim=3)
-    with pytest.raises(ConfigError, match="2 classes, the network cond_dim=3"):
+    with pytest.raises(ConfigError, match="2 numbers, the network has cond_dim=3"):
         Backbone(DNACodec(4), MaskedDiffusion(4), network, conditioning=Labels(2))
     plain = Backbone(DNACodec(4), MaskedDiffusion(4), TransformerDenoiser(4, 8, depth=1, num_heads=2))
     with pytest.raises(UnsupportedError, match="knows no labels"):

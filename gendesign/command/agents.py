@@ -3,7 +3,8 @@
     gendesign train-agent pendulum.npz method=td3bc synthetic=guided.npz share=0.5
     gendesign train-agent pendulum.npz method=iql backbone=rl-pendulum turns=4 mode=diagonal
 
-With `backbone=` the agent guides synthetic data of its own, made anew every `updates` steps.
+With `backbone=` the agent guides synthetic data of its own, made anew every `updates` steps. `filters=` takes words of
+`gendesign.rl.filter_words` for synthetic data, whichever they are.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import shutil
 import sys
 import time
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +23,19 @@ import numpy as np
 from gendesign.command.assignment import nearest
 from gendesign.command.terminal import QUIET_SECONDS
 from gendesign.command.values import read_value
-from gendesign.errors import ConfigError, GendesignError, OutputError
+from gendesign.errors import ConfigError, DataError, GendesignError, OutputError, UnsupportedError
 from gendesign.loading import load_backbone
 from gendesign.rl.agent import save_agent
 from gendesign.rl.collecting import make
 from gendesign.rl.evaluation import environment_name, evaluate, normalised_score
+from gendesign.rl.filter_words import named_filters
+from gendesign.rl.filters import Filter, filtered
 from gendesign.rl.loop import Loop
 from gendesign.rl.objectives import IQL, TD3BC, Objective
 from gendesign.rl.offline import train_agent
 from gendesign.rl.replay import Replay
 from gendesign.rl.trajectories import Trajectories
+from gendesign.rl.trajectory_codec import TrajectoryCodec
 from gendesign.rl.trajectory_files import read_trajectories
 from gendesign.steering.policy_guidance import PolicyGuidance
 
@@ -40,6 +45,7 @@ KEYS: dict[str, Any] = {
     "out": str,
     "synthetic": str,
     "share": float,
+    "filters": list[str],
     "environment": str,
     "steps": int,
     "seed": int,
@@ -50,7 +56,7 @@ LOOP: dict[str, Any] = {
     "turns": int,
     "updates": int,
     "warmup": int,
-    "segments": int,
+    "num_steps": int,
     "sampling_steps": int,
     "mode": str,
     "strength": float,
@@ -66,16 +72,24 @@ def train_agent_verb(arguments: argparse.Namespace) -> None:
     if out.exists():  # before the work, not after it
         raise OutputError(f"{out} exists; give another name or remove it")
     named = given["environment"]
-    real = _bounded(read_trajectories(arguments.data), named)
+    real = read_trajectories(arguments.data)
+    try:
+        real = _bounded(real, named)
+    except DataError as error:
+        raise DataError(f"{arguments.data}: {error}") from error
     progress = None if arguments.quiet else _Lines()
     about = {"data": arguments.data, "method": method_settings(method), "seed": given["seed"]}
     if not 0 <= given["share"] <= 1:
         raise ConfigError(f"share, of synthetic rows in a batch, must be in [0, 1], got {given['share']:g}")
     if given["backbone"]:
         folder = out.with_name(out.name + ".loop")
-        loop = _loop(given)
+        backbone = load_backbone(given["backbone"])
+        if not isinstance(backbone.codec, TrajectoryCodec):
+            raise UnsupportedError(f"{given['backbone']} makes no trajectories; name one such as rl-pendulum")
+        chosen = named_filters(given["filters"], real, horizon=backbone.codec.steps - 1)
+        loop = _loop(given, chosen)
         agent = loop.run(
-            load_backbone(given["backbone"]),
+            backbone,
             real,
             method,
             seed=given["seed"],
@@ -88,13 +102,19 @@ def train_agent_verb(arguments: argparse.Namespace) -> None:
         checkpoint = out.with_name(out.name + ".checkpoint")
         sources, shares = [real], []
         if given["synthetic"]:
-            sources.append(read_trajectories(given["synthetic"]))
+            made = read_trajectories(given["synthetic"])
+            longest = max(map(len, made.episodes))
+            made = filtered(made, named_filters(given["filters"], real, horizon=longest), seed=given["seed"])
+            sources.append(made)
             shares = [1 - given["share"], given["share"]]
         agent = train_agent(
             Replay.of(*sources, shares=shares), method,
             steps=given["steps"], seed=given["seed"], checkpoint=checkpoint, progress=progress,
         )  # fmt: skip
-        about |= {"steps": given["steps"], "synthetic": given["synthetic"] or None, "shares": shares}
+        about |= {
+            "steps": given["steps"], "synthetic": given["synthetic"] or None, "shares": shares,
+            "filters": given["filters"],
+        }  # fmt: skip
         save_agent(agent, out, environment=real.environment, provenance=about)
         checkpoint.unlink(missing_ok=True)
     print(out)
@@ -122,7 +142,7 @@ def method_settings(method: Objective) -> dict[str, Any]:
 
 def _read(words: list[str]) -> tuple[Objective, dict[str, Any]]:
     defaults = {
-        "method": "td3bc", "out": "", "synthetic": "", "share": 0.5, "environment": "",
+        "method": "td3bc", "out": "", "synthetic": "", "share": 0.5, "filters": [], "environment": "",
         "steps": inspect.signature(train_agent).parameters["steps"].default, "seed": 0, "episodes": 10, "backbone": "",
     }  # fmt: skip
     split: dict[str, str] = {}
@@ -150,21 +170,24 @@ def _read(words: list[str]) -> tuple[Objective, dict[str, Any]]:
         raise ConfigError(f"{stray[0]} belongs to the loop; name its backbone=, such as rl-pendulum")
     clash = sorted({"steps", "synthetic"} & split.keys())
     if clash and given["backbone"]:
-        raise ConfigError(f"{clash[0]} does not go with backbone=; say turns, updates, warmup and segments")
+        raise ConfigError(f"{clash[0]} does not go with backbone=; say turns, updates, warmup and num_steps")
+    if given["filters"] and not (given["backbone"] or given["synthetic"]):
+        raise ConfigError("filters are for synthetic data; name them (synthetic=FILE), or a backbone=")
     if not isinstance(given["episodes"], int) or given["episodes"] < 0:
         raise ConfigError(f"episodes must be a whole number of at least 0, got {given['episodes']!r}")
     return METHODS[str(name)](**settings), given
 
 
-def _loop(given: dict[str, Any]) -> Loop:
+def _loop(given: dict[str, Any], filters: Sequence[Filter]) -> Loop:
     """The loop's settings, with its own defaults."""
     plain: dict[str, Any] = {
-        key: given[key] for key in ("turns", "updates", "warmup", "segments") if key in given
+        key: given[key] for key in ("turns", "updates", "warmup", "num_steps") if key in given
     }
     if "sampling_steps" in given:
         plain["steps"] = given["sampling_steps"]
     guided = {key: given[key] for key in ("mode", "strength") if key in given}
-    return Loop(share=given["share"], guidance=PolicyGuidance(**{"mode": "diagonal", **guided}), **plain)
+    guidance = PolicyGuidance(**{"mode": "diagonal", **guided})
+    return Loop(share=given["share"], guidance=guidance, filters=filters, **plain)
 
 
 def _bounded(data: Trajectories, environment: str) -> Trajectories:

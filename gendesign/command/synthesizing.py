@@ -30,6 +30,7 @@ from gendesign.report.trajectories import write_trajectory_report
 from gendesign.rl.filter_words import named_filters
 from gendesign.rl.minari_files import PREFIX
 from gendesign.rl.synthesis import synthesize
+from gendesign.rl.trajectories import Trajectories
 from gendesign.rl.trajectory_codec import TrajectoryCodec
 from gendesign.rl.trajectory_files import check_target, read_trajectories
 from gendesign.steering.policy_guidance import PolicyGuidance
@@ -97,8 +98,10 @@ def synthesize_verb(arguments: argparse.Namespace) -> None:
     if page is not None:
         command = shlex.join(["gendesign", "synthesize", *arguments.words])
         target = getattr(steering, "policy", None)
+        some = Trajectories.of(made.sample, made.about)
+        whole = (made.num_steps, made.num_episodes)
         print(
-            f"report: {write_trajectory_report(made.trajectories, page, policy=target, real=real, command=command)}"
+            f"report: {write_trajectory_report(some, page, policy=target, real=real, command=command, whole=whole)}"
         )
 
 

@@ -26,14 +26,13 @@ from gendesign.report.trajectory_figures import errors_panel, frames, lines_pane
 from gendesign.report.vector_figures import histogram_panel
 from gendesign.rl.dynamics import Dynamics, dynamics
 from gendesign.rl.quality import coverage, parts_of, returns_of, trajectory_quality
+from gendesign.rl.synthesis import LOOKED_AT
 from gendesign.rl.trajectories import Episode, Trajectories
 from gendesign.storage import write_text
 
 if TYPE_CHECKING:
     import jinja2
 
-LOOKED_AT = 2_000
-"""Episodes that the page is about, evenly spread over the data; all where there are fewer."""
 DRAWN = 6
 """Trajectories that are drawn."""
 SHOWN = 2
@@ -47,29 +46,37 @@ def write_trajectory_report(
     policy: Any = None,
     real: Trajectories | None = None,
     command: str = "",
+    whole: tuple[int, int] | None = None,
 ) -> Path:
     """Write the page, whole or not at all.
 
     Args:
-        data: the synthetic set.
+        data: the synthetic set, or some of its episodes, evenly spread.
         path: of the file; an existing one is replaced.
         policy: the target, with `log_prob`; None: there was none.
         real: data to compare with.
         command: that made the set.
+        whole: transitions and episodes of the whole set; None: these are it.
 
     Raises:
         OutputError: the file cannot be written.
         DataError: real data have other observations or actions.
     """
-    write_text(Path(path), render_trajectories(data, policy=policy, real=real, command=command))
+    write_text(Path(path), render_trajectories(data, policy=policy, real=real, command=command, whole=whole))
     return Path(path)
 
 
 def render_trajectories(
-    data: Trajectories, *, policy: Any = None, real: Trajectories | None = None, command: str = ""
+    data: Trajectories,
+    *,
+    policy: Any = None,
+    real: Trajectories | None = None,
+    command: str = "",
+    whole: tuple[int, int] | None = None,
 ) -> str:
     """The page that `write_trajectory_report` writes."""
     episodes = _some(data.episodes)
+    num_steps, num_episodes = whole or (data.num_steps, len(data.episodes))
     missing: list[str] = []
     sets = [("Synthetic", "steered", True, episodes)]
     if real is None:
@@ -116,11 +123,11 @@ def render_trajectories(
     drawn = [episodes[i] for i in np.linspace(0, len(episodes) - 1, min(DRAWN, len(episodes))).astype(int)]
     return _template().render(
         palette=PALETTE,
-        num_steps=data.num_steps,
-        num_episodes=len(data.episodes),
+        num_steps=num_steps,
+        num_episodes=num_episodes,
         environment=_name(data.environment),
         backbone=data.provenance.get("backbone", ""),
-        tiles=_tiles(rows, quality, covered, data),
+        tiles=_tiles(rows, quality, covered, num_steps, num_episodes),
         rows=rows,
         missing=missing,
         returns=Markup(histogram_panel("returns", returns, title="return of an episode", counted="episodes")),
@@ -223,7 +230,11 @@ def _name(environment: str) -> str:
 
 
 def _tiles(
-    rows: Sequence[dict[str, Any]], quality: float | None, covered: float | None, data: Trajectories
+    rows: Sequence[dict[str, Any]],
+    quality: float | None,
+    covered: float | None,
+    num_steps: int,
+    num_episodes: int,
 ) -> list[dict[str, Any]]:
     ours, real = rows[0], rows[1] if len(rows) > 1 else None
 
@@ -233,8 +244,8 @@ def _tiles(
     tiles = [
         {
             "label": "Transitions",
-            "value": f"{data.num_steps:,}",
-            "notes": [f"{len(data.episodes):,} episodes", f"{percent(ours['ends'])} terminate"],
+            "value": f"{num_steps:,}",
+            "notes": [f"{num_episodes:,} episodes", f"{percent(ours['ends'])} terminate"],
         },
         {
             "label": "Return of an episode, median",

@@ -96,11 +96,16 @@ def make(environment: str, *, render_mode: str | None = None) -> Any:
         raise MissingExtraError("gymnasium", "rl") from error
     try:
         spec: Any = EnvSpec.from_json(environment) if environment.startswith("{") else environment
-        env: Any = gymnasium.make(spec, render_mode=render_mode)
+        env: Any = (
+            gymnasium.make(spec) if render_mode is None else gymnasium.make(spec, render_mode=render_mode)
+        )
     except gymnasium.error.DependencyNotInstalled as error:
         raise MissingExtraError(f"what {environment} needs ({error})", "rl") from error
     except (gymnasium.error.Error, ValueError) as error:
         raise ConfigError(f"no environment {environment!r}: {error}") from error
+    except Exception as error:  # whatever the user's own makes of its arguments
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"environment {environment!r} cannot be made ({reason})") from error
     box = gymnasium.spaces.Box
     for name, space in (("observation", env.observation_space), ("action", env.action_space)):
         if not isinstance(space, box) or len(space.shape) != 1:

@@ -2,8 +2,8 @@
 
     repeat:  tau ~ p(tau) prod_h pi(a_h | s_h)^w,   pi <- `updates` steps on a batch of real and synthetic rows.
 
-Every turn's data replace the last one's. A folder keeps them, and networks, targets and optimisers after every turn: a
-killed run continues to the same agent.
+Every turn's data are a set of `gendesign.rl.synthesis`, and replace the last one's. A folder keeps them, and networks,
+targets and optimisers after every turn: a killed run continues to the same agent.
 
 Jackson et al. 2024, Policy-Guided Diffusion, arXiv 2404.06356.
 """
@@ -15,28 +15,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gendesign.backbone import Backbone
 from gendesign.building import describe, whole
-from gendesign.designs import Array
-from gendesign.determinism import dropout_seeded, generator
-from gendesign.errors import ConfigError, UnsupportedError
+from gendesign.determinism import dropout_seeded, stream_seed
+from gendesign.errors import ConfigError
 from gendesign.rl.agent import Agent
-from gendesign.rl.episodes import episode_of
-from gendesign.rl.filters import Filter, filtered
+from gendesign.rl.filters import Filter
 from gendesign.rl.objectives import Objective
 from gendesign.rl.offline import Told, advance, read_checkpoint, write_checkpoint
 from gendesign.rl.replay import Replay
+from gendesign.rl.synthesis import synthesize
 from gendesign.rl.trajectories import Trajectories
-from gendesign.rl.trajectory_codec import TrajectoryCodec
-from gendesign.rl.trajectory_files import read_trajectories, write_trajectories
-from gendesign.steering.particles import make_plan
+from gendesign.rl.trajectory_files import read_trajectories
 from gendesign.steering.policy_guidance import PolicyGuidance
-from gendesign.steering.sampler import Steering, run_sampler
-
-BLOCK = 64
-"""Segments that share a stream of noise."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +38,7 @@ class Loop:
         turns: how often data are made anew.
         updates: steps of training a turn.
         warmup: steps on real data alone, before the first turn.
-        segments: that are sampled a turn.
+        num_steps: the least number of transitions that are made a turn, in whole episodes.
         share: of synthetic rows in a batch, in (0, 1].
         steps: of sampling.
         guidance: how the agent guides; its policy is set by the loop.
@@ -60,14 +51,14 @@ class Loop:
     turns: int = 4
     updates: int = 1000
     warmup: int = 1000
-    segments: int = 256
+    num_steps: int = 8_000
     share: float = 0.5
     steps: int = 32
     guidance: PolicyGuidance = PolicyGuidance(mode="diagonal")
     filters: Sequence[Filter] = ()
 
     def __post_init__(self) -> None:
-        for name in ("turns", "updates", "segments", "steps"):
+        for name in ("turns", "updates", "num_steps", "steps"):
             whole(name, getattr(self, name))
         whole("warmup", self.warmup, at_least=0)
         if not 0 < self.share <= 1:
@@ -118,7 +109,7 @@ class Loop:
                 continue
             rows = replay
             if turn:
-                made = self._turn(turn, backbone, agent, real, seed=seed, folder=kept)
+                made = self._turn(turn, backbone, agent, seed=seed, folder=kept)
                 rows = Replay.of(real, made, shares=[1 - self.share, self.share])
             advance(learner, rows, done, stop, total=total, seed=seed, progress=progress)
             done = stop
@@ -133,7 +124,6 @@ class Loop:
         turn: int,
         backbone: Backbone,
         agent: Agent,
-        real: Trajectories,
         *,
         seed: int,
         folder: Path | None,
@@ -143,71 +133,28 @@ class Loop:
             return read_trajectories(file)
         wanted = [parameter.requires_grad for parameter in agent.parameters()]
         agent.requires_grad_(False)
-        guided = replace(self.guidance, policy=agent)
-        made = sample_trajectories(
-            backbone, guided, self.segments, steps=self.steps, like=real, place=(seed, "loop", turn)
+        made = synthesize(
+            backbone,
+            replace(self.guidance, policy=agent),
+            num_steps=self.num_steps,
+            steps=self.steps,
+            seed=stream_seed(seed, "loop", turn),
+            filters=self.filters,
+            out=() if file is None else file,
+            resume=file is not None,
         )
         for parameter, ask in zip(agent.parameters(), wanted, strict=True):
             parameter.requires_grad_(ask)
-        if self.filters:
-            made = filtered(made, self.filters, seed=seed)
-        if file is not None:
-            write_trajectories(made, file)
-        return made
+        return made.trajectories
 
     def settings(self) -> dict[str, Any]:
         """All of them, plain."""
         plain = {
-            name: getattr(self, name) for name in ("turns", "updates", "warmup", "segments", "share", "steps")
+            name: getattr(self, name)
+            for name in ("turns", "updates", "warmup", "num_steps", "share", "steps")
         }
         guidance = {
             name: getattr(self.guidance, name)
             for name in ("mode", "strength", "iterations", "sigma_floor", "cosine", "normalise")
         }
         return plain | {"guidance": guidance, "filters": [describe(each) for each in self.filters]}
-
-
-def sample_trajectories(
-    backbone: Backbone,
-    method: Steering,
-    num: int,
-    *,
-    steps: int,
-    like: Trajectories,
-    place: Sequence[int | str],
-) -> Trajectories:
-    """Segments of a backbone as episodes, truncated where they end.
-
-    Args:
-        backbone: of trajectories.
-        method: such as `PolicyGuidance` or `Unsteered`.
-        num: how many.
-        steps: of sampling.
-        like: whose environment and bounds they have.
-        place: of the noise; block i of 64 draws from the stream of (place, i).
-
-    Raises:
-        UnsupportedError: the backbone is none of trajectories.
-    """
-    codec = backbone.codec
-    if not isinstance(codec, TrajectoryCodec):
-        raise UnsupportedError(
-            f"expected a backbone of trajectories (TrajectoryCodec), got one of {type(codec).__name__}"
-        )
-    rows: list[Array] = []
-    for block in range(0, num, BLOCK):
-        count = min(BLOCK, num - block)
-        plan = make_plan(backbone, steps=steps, max_rows=count)
-        noise = generator(*place, block // BLOCK)
-        final = run_sampler(method(backbone, None), count, plan, generator=noise)
-        rows += [np.asarray(design) for design in codec.decode(final.x.detach())]
-    return segments_as_trajectories(rows, codec, like=like)
-
-
-def segments_as_trajectories(
-    segments: Sequence[Array], codec: TrajectoryCodec, *, like: Trajectories
-) -> Trajectories:
-    """Segments [R, S + A + 2] as episodes of at most R - 1 steps; not finite ones are left out."""
-    made = (episode_of(np.asarray(rows, dtype=np.float64), codec, like.about) for rows in segments)
-    about = replace(like.about, provenance={"generator": "backbone", "rows": codec.steps})
-    return Trajectories.of(tuple(episode for episode in made if episode is not None), about)

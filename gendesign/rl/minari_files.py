@@ -108,8 +108,9 @@ def check_new(dataset_id: str, *, overwrite: bool = False) -> None:
 
 
 def write_minari(
-    episodes: Iterable[Episode], about: About, dataset_id: str, *, overwrite: bool = False
-) -> Path:
+    episodes: Iterable[Episode], about: About, dataset_id: str,
+    *, overwrite: bool = False, workshop: Path | None = None,
+) -> Path:  # fmt: skip
     """Write episodes as they come.
 
     Args:
@@ -117,6 +118,7 @@ def write_minari(
         about: bounds that are not known become infinite ones.
         dataset_id: such as pendulum/mixed-v0.
         overwrite: replace a data set of this id.
+        workshop: as in `gendesign.rl.trajectory_files.write_episodes`.
 
     Returns:
         The folder of the data set.
@@ -129,8 +131,9 @@ def write_minari(
     check_new(dataset_id, overwrite=overwrite)
     folder = _folder(dataset_id, OutputError)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        for place in (folder.parent, workshop or folder.parent):
+            place.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=workshop or folder.parent, prefix=f".{folder.name}."))
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from error
     try:

@@ -54,7 +54,8 @@ def cut(data: Trajectories, steps: int, *, stride: int = 1) -> tuple[Array, list
 class SegmentDataModule(ArrayDataModule):
     """Segments of the episodes of trajectories; those of one episode stay in one split.
 
-    A segment's return, the sum of its rewards, is its target, by which backbones may be conditioned.
+    A segment's targets, by which backbones may be conditioned, are its return, the sum of its rewards, as `Bins` takes
+    it, and the numbers of its first observation (targets 1 to S), as `Numbers([1, ..., S])` takes them.
 
     Args:
         path: as `read_trajectories` takes it.
@@ -100,7 +101,10 @@ class SegmentDataModule(ArrayDataModule):
             )
         self._about, self._dtype = data.about, str(data.episodes[0].observations.dtype)
         returns = segments[:, :, -2].sum(1, keepdims=True)
-        return Arrays(segments, returns, {"episode": episodes}, unit="segment")
+        starts = segments[:, 0, self.trajectory_codec.observation_columns]
+        return Arrays(
+            segments, np.concatenate([returns, starts], axis=1), {"episode": episodes}, unit="segment"
+        )
 
     def facts(self) -> dict[str, Any]:
         """The environment, and the bounds of its observations, which synthetic data are to keep."""

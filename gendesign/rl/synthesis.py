@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +43,31 @@ from gendesign.steering.sampler import Steering
 from gendesign.steering.unsteered import Unsteered
 from gendesign.storage import Store
 
+LOOKED_AT = 2_000
+"""Episodes that reports look at, about."""
+
+
+class EvenSample:
+    """Some of what comes by, evenly spread, however much comes: every one, then every second, every fourth.
+
+    Args:
+        least: so many are kept at least, as soon as so many came; never more than twice as many.
+    """
+
+    def __init__(self, least: int) -> None:
+        self.least, self.every, self.seen = least, 1, 0
+        self.kept: list[Episode] = []
+
+    def of(self, episodes: Iterable[Episode]) -> Iterator[Episode]:
+        """Hand all of them on."""
+        for episode in episodes:
+            if self.seen % self.every == 0:
+                self.kept.append(episode)
+            self.seen += 1
+            if len(self.kept) == 2 * self.least:
+                self.kept, self.every = self.kept[::2], 2 * self.every
+            yield episode
+
 
 @dataclass(frozen=True)
 class SyntheticSet:
@@ -57,6 +82,7 @@ class SyntheticSet:
         cost: of sampling.
         about: bounds, environment and provenance.
         kept: the episodes, where nothing was written.
+        sample: some of them, evenly spread: all below twice `LOOKED_AT`, else at least `LOOKED_AT`.
     """
 
     paths: tuple[Path, ...]
@@ -68,6 +94,7 @@ class SyntheticSet:
     about: About
     targets: tuple[str, ...] = ()
     kept: tuple[Episode, ...] = field(default=(), repr=False)
+    sample: tuple[Episode, ...] = field(default=(), repr=False)
 
     @cached_property
     def trajectories(self) -> Trajectories:
@@ -145,6 +172,7 @@ def synthesize(
     about, dtype = source(backbone)
     weights = fingerprint(backbone)
     place = blocks_of(targets[0]) if targets else None
+    _sweep(place)
     store = Store.open(
         place, settings, weights=weights, resume=resume and place is not None and place.exists()
     )
@@ -161,11 +189,20 @@ def synthesize(
     about = replace(about, provenance=json.loads(json.dumps(provenance, default=str)))
     paths: list[Path] = []
     episodes: tuple[Episode, ...] = ()
+    sample = EvenSample(LOOKED_AT)
     if not targets:
-        episodes = tuple(made.episodes())
+        episodes = tuple(sample.of(made.episodes()))
         Trajectories.of(episodes, about)  # what is written is checked as it is written
-    for target in targets:
-        paths.append(write_episodes(made.episodes(), about, target, overwrite=overwrite))
+    workshop = None if place is None else place / "writing"
+    if workshop is not None:
+        shutil.rmtree(workshop, ignore_errors=True)  # of a run that was killed
+    try:
+        for target in targets:
+            stream = made.episodes() if paths else sample.of(made.episodes())
+            near = workshop if blocks_of(target).parent == blocks_of(targets[0]).parent else None
+            paths.append(write_episodes(stream, about, target, overwrite=overwrite, workshop=near))
+    finally:
+        _sweep(place)
     if place is not None:
         shutil.rmtree(place, ignore_errors=True)
     tally = made.tally
@@ -179,6 +216,7 @@ def synthesize(
         about,
         tuple(targets),
         episodes,
+        tuple(sample.kept),
     )
 
 
@@ -188,6 +226,12 @@ def blocks_of(target: str) -> Path:
         return hidden_folder(target.removeprefix(PREFIX), ".blocks")
     path = Path(target).expanduser()
     return path.with_name(f".{path.name}.blocks")
+
+
+def _sweep(place: Path | None) -> None:
+    """Remove a hidden folder in which no block was begun: a full disk, or a kill, left nothing to continue."""
+    if place is not None and place.is_dir() and not (place / "blocks" / "run.json").exists():
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def said_of(steering: Steering) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class About:
                 step, which = np.argwhere(outside)[0]
                 raise DataError(
                     f"episode {number}, step {step}: action {which} is {episode.actions[step, which]:.6g}, outside "
-                    f"[{self.action_low[which]:g}, {self.action_high[which]:g}]"
+                    f"[{self.action_low[which]:g}, {self.action_high[which]:g}]; clip it if the environment did"
                 )
         ended = episode.terminations | episode.truncations
         if ended[:-1].any():
@@ -177,14 +177,14 @@ class Trajectories:
 
 def _check_shapes(episode: Episode, where: str) -> None:
     steps = len(episode.actions)
+    if not np.issubdtype(episode.actions.dtype, np.floating):
+        raise DataError(
+            f"{where}: actions are {episode.actions.dtype}; discrete actions are not supported, write them one-hot"
+        )
     if episode.actions.ndim != 2 or episode.observations.ndim != 2:
         raise DataError(
             f"{where}: expected observations [T + 1, S] and actions [T, A], got "
             f"{list(episode.observations.shape)} and {list(episode.actions.shape)}"
-        )
-    if not np.issubdtype(episode.actions.dtype, np.floating):
-        raise DataError(
-            f"{where}: actions are {episode.actions.dtype}; discrete actions are not supported, write them one-hot"
         )
     if not steps or len(episode.observations) != steps + 1:
         raise DataError(

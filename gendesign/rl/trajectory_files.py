@@ -84,9 +84,22 @@ def write_trajectories(data: Trajectories, path: str | Path, *, overwrite: bool 
 
 
 def write_episodes(
-    episodes: Iterable[Episode], about: About, path: str | Path, *, overwrite: bool = False
+    episodes: Iterable[Episode],
+    about: About,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    workshop: Path | None = None,
 ) -> Path:
     """As `write_trajectories`, of episodes that come one by one; each is checked.
+
+    Args:
+        episodes: as said.
+        about: what is known beside them.
+        path: as in `write_trajectories`.
+        overwrite: replace what is there.
+        workshop: a folder on the same disk in which the parts are put together, so that what a killed run leaves is
+            found there; None: beside the path.
 
     Raises:
         DataError: an episode is no episode, or there is none.
@@ -94,13 +107,16 @@ def write_episodes(
     """
     check_target(path, overwrite=overwrite)
     checked = _checked(iter(episodes), about)
+    checked = chain([next(checked)], checked)  # nothing is begun before there is something to write
     if str(path).startswith(PREFIX):
-        return write_minari(checked, about, str(path).removeprefix(PREFIX), overwrite=overwrite)
+        name = str(path).removeprefix(PREFIX)
+        return write_minari(checked, about, name, overwrite=overwrite, workshop=workshop)
     path = Path(path).expanduser()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            partial = Path(folder) / path.name
+        for folder in (path.parent, workshop or path.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=workshop or path.parent, prefix=f".{path.name}.") as place:
+            partial = Path(place) / path.name
             parts = _joined(checked, about)
             if path.suffix in HDF5:
                 _write_hdf5(partial, parts, metadata(about))

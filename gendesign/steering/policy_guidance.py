@@ -15,7 +15,8 @@ It is gradient guidance whose reward is the policy's likelihood, in three modes:
 
   which is no posterior of anything: its answer depends on n, and collapses onto the policy's mode as n grows.
 
-Both posterior rules are Gaussian: exact at D = inf at best.
+Both posterior rules are Gaussian: exact at D = inf at best. At finite D `exact` is refused, and `diagonal`
+moves by the Gaussian rule with the variance that the network learned, an approximation.
 
 Jackson et al. 2024, Policy-Guided Diffusion, arXiv 2404.06356.
 """
@@ -32,6 +33,7 @@ from torch import Generator, Tensor
 
 from gendesign.backbone import Backbone
 from gendesign.building import finite, whole
+from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.diffusion.solvers import Solver
 from gendesign.diffusion.student_transition import MeanPrediction
 from gendesign.errors import ConfigError, UnsupportedError
@@ -91,7 +93,7 @@ class PolicyGuidance(Steering):
 
         Raises:
             ConfigError: there is no policy.
-            UnsupportedError: the backbone is none of trajectories, or not continuous.
+            UnsupportedError: the backbone is none of trajectories, or not continuous; or "exact" at finite D.
         """
         missing = self.needs.unmet(backbone, reward)
         if missing:
@@ -101,6 +103,12 @@ class PolicyGuidance(Steering):
                 "PolicyGuidance needs policy=, such as gendesign.rl.policies.Gaussian(mean, std)"
             )
         both = self.mode == "exact"
+        process = backbone.process
+        if both and isinstance(process, PoissonFlow) and math.isfinite(process.aug_dim):
+            raise UnsupportedError(
+                "PolicyGuidance mode='exact' needs D = inf (EDM), where the network's Jacobian is the covariance; this "
+                f"backbone has D = {process.aug_dim:g}: use mode='diagonal' or 'published'"
+            )
         likelihood = PolicyLikelihood.of(self.policy, backbone.codec, gradient="both" if both else "actions")
         if self.mode == "published":
             return PublishedSampler(backbone, likelihood, self)

@@ -1,22 +1,25 @@
-"""The loop: data follow the agent, a killed run continues, segments become episodes."""
+"""The loop: data follow the agent, and a killed run continues."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 import torch
 
-from gendesign.array_codecs import VectorSequenceCodec
 from gendesign.backbone import Backbone
+from gendesign.determinism import dropout_seeded
 from gendesign.diffusion.exact_gaussian import CorrelatedGaussian
 from gendesign.diffusion.poisson_flow import PoissonFlow
-from gendesign.errors import CheckpointError, ConfigError, UnsupportedError
+from gendesign.errors import CheckpointError, ConfigError
 from gendesign.rl.filters import ReturnFilter
-from gendesign.rl.loop import Loop, sample_trajectories, segments_as_trajectories
+from gendesign.rl.loop import Loop
 from gendesign.rl.objectives import TD3BC
-from gendesign.rl.policies import Gaussian
+from gendesign.rl.replay import Replay
+from gendesign.rl.synthesis import synthesize
 from gendesign.rl.trajectories import Episode, Trajectories
 from gendesign.rl.trajectory_codec import TrajectoryCodec
+from gendesign.rl.trajectory_files import read_trajectories
 from gendesign.steering.policy_guidance import PolicyGuidance
-from gendesign.steering.unsteered import Unsteered
 
 STEPS, COLUMNS = 4, 4
 METHOD = TD3BC(width=8, batch_size=16, lr=3e-3)
@@ -53,40 +56,34 @@ def real():
     return Trajectories(episodes, np.array([-1.0]), np.array([1.0]))
 
 
-def test_segments_become_episodes(backbone, real):
-    rows = np.zeros((3, STEPS, COLUMNS))
-    rows[..., 0] = np.arange(STEPS)
-    rows[..., 2] = 10 + np.arange(STEPS)
-    rows[1, 1, 3] = 0.9
-    made = segments_as_trajectories(list(rows), backbone.codec, like=real)
-    assert [len(e) for e in made.episodes] == [3, 2, 3]
-    assert [e.terminations[-1] for e in made.episodes] == [False, True, False]
-    assert [e.truncations[-1] for e in made.episodes] == [True, False, True]
-    assert made.episodes[0].observations[:, 0].tolist() == [0, 1, 2, 3]
-    assert made.episodes[1].rewards.tolist() == [10, 11]
-
-
 @pytest.mark.parametrize("mode", ["diagonal", "exact", "published"])
-def test_guidance_moves_the_samples_toward_the_policy(backbone, real, mode):
-    policy = Gaussian(lambda s: torch.full_like(s, 0.8), 0.2)
-    place = {"steps": 16, "like": real, "place": (0, "test")}
-    base = sample_trajectories(backbone, Unsteered(), 70, **place)
-    guided = sample_trajectories(backbone, PolicyGuidance(policy, mode=mode), 70, **place)
-    means = [np.mean([e.actions.mean() for e in data.episodes]) for data in (base, guided)]
+def test_guidance_moves_a_turn_toward_the_agent(backbone, real, tmp_path, mode):
+    """A turn is a set of `synthesize`, guided by the agent as it is then."""
+    pytest.importorskip("torchrl")
+    loop = Loop(turns=1, updates=1, warmup=0, num_steps=200, steps=16, guidance=PolicyGuidance(mode=mode))
+    with dropout_seeded(0, "agent"):
+        agent = METHOD.agent(Replay.of(real))
+    torch.nn.init.constant_(agent.network[-1].bias, 1.1)  # tanh 1.1 = .8
+    torch.nn.init.zeros_(agent.network[-1].weight)
+
+    class Fixed(TD3BC):
+        def agent(self, replay):
+            return agent
+
+    loop.run(backbone, real, Fixed(**dataclasses.asdict(METHOD)), folder=tmp_path)
+    made = read_trajectories(tmp_path / "turn-1.npz")
+    assert made.num_steps == 201 and made.provenance["steering"]["mode"] == mode
+    assert made.provenance["generator"] == "gendesign.synthesize"
+    plain = synthesize(backbone, num_steps=200, steps=16, seed=made.provenance["seed"])
+    means = [np.mean([e.actions.mean() for e in data.episodes]) for data in (plain.trajectories, made)]
     assert abs(means[0]) < 0.1 and 0.3 < means[1] < 0.9
-
-
-def test_a_backbone_of_something_else_is_refused(backbone, real):
-    codec = VectorSequenceCodec(["a"], 2, mean=[0], std=[1])
-    other = Backbone(codec, backbone.process, CorrelatedGaussian(torch.zeros(2), torch.eye(2)))
-    with pytest.raises(UnsupportedError, match="TrajectoryCodec"):
-        sample_trajectories(other, Unsteered(), 1, steps=2, like=real, place=(0,))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_killed_loop_continues_to_the_same_agent(backbone, real, tmp_path):
     pytest.importorskip("torchrl")
     loop = Loop(
-        turns=2, updates=6, warmup=4, segments=5, steps=3, filters=[ReturnFilter(temperature=9.0).fit(real)]
+        turns=2, updates=6, warmup=4, num_steps=15, steps=3, filters=[ReturnFilter(temperature=9.0).fit(real)]
     )
     seen = []
     whole = loop.run(backbone, real, METHOD, seed=1, on_turn=lambda turn, agent: seen.append(turn))

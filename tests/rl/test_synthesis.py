@@ -1,5 +1,6 @@
 """Synthetic sets: the same settings give the same bytes, whole or resumed, at any horizon."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -14,8 +15,8 @@ from gendesign.rl.episodes import episode_of, pieces
 from gendesign.rl.policies import Gaussian
 from gendesign.rl.policy_words import named_policy, policy_digest
 from gendesign.rl.swing_up import SwingUp, swing_up, torques
-from gendesign.rl.synthesis import blocks_of, synthesize
-from gendesign.rl.trajectories import About
+from gendesign.rl.synthesis import EvenSample, blocks_of, synthesize
+from gendesign.rl.trajectories import About, Episode
 from gendesign.rl.trajectory_codec import TrajectoryCodec
 from gendesign.rl.trajectory_files import read_trajectories
 
@@ -88,6 +89,34 @@ def test_a_run_that_was_stopped_gives_the_same_bytes(tmp_path, monkeypatch, name
     assert resumed.trajectories.num_steps == 600
     with pytest.raises(OutputError, match="exists"):
         synthesize(backbone(), out=name, **settings)
+
+
+def test_what_reports_look_at_is_spread_evenly_and_bounded():
+    one = Episode(np.zeros((2, 1)), np.zeros((1, 1)), np.zeros(1), np.array([False]), np.array([True]))
+    sample = EvenSample(4)
+    episodes = [dataclasses.replace(one, rewards=np.full(1, float(i))) for i in range(24)]
+    assert list(sample.of(episodes)) == episodes
+    assert [e.rewards[0] for e in sample.kept] == [0, 4, 8, 12, 16, 20]
+    made = synthesize(backbone(), num_steps=100, steps=2)
+    assert len(made.sample) == 25 and made.sample[24] is made.trajectories.episodes[24]
+
+
+def test_what_a_kill_leaves_is_inside_the_hidden_folder_and_swept_by_the_next(tmp_path):
+    settings = {"num_steps": 4 * 150, "steps": 2, "out": tmp_path / "a.npz"}
+
+    def interrupt(news):
+        if news.done > 64 * 2:
+            seen.extend(sorted(path.name for path in tmp_path.iterdir()))
+            raise KeyboardInterrupt
+
+    seen: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        synthesize(backbone(), progress=interrupt, **settings)
+    hidden = blocks_of(str(tmp_path / "a.npz"))
+    assert seen == [hidden.name]
+    (hidden / "writing" / ".a.npz.xyz").mkdir(parents=True)  # as a killed process leaves it
+    synthesize(backbone(), resume=True, **settings)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
 def test_several_places_hold_the_same(tmp_path):
