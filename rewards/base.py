@@ -174,7 +174,8 @@ class Reward(Configurable, ABC):
         except Exception as error:
             failure, status = error, Status.FAILED  # type: ignore[assignment]
         if len(designs) == 1:
-            return Scores.all(1, status, f"{type(failure).__name__}: {failure}".splitlines()[0])
+            said = next((text for line in str(failure).splitlines() if (text := line.strip())), "")
+            return Scores.all(1, status, f"{type(failure).__name__}: {said}")
         half = len(designs) // 2
         return Scores.concatenate([self._attempt(designs[:half]), self._attempt(designs[half:])])
 

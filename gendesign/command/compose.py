@@ -93,7 +93,9 @@ def compose(
     name, folders = _primary(config, folders)
     chosen, rest = _split(words, folders)
     files = {key: value for key, value in chosen.items() if isinstance(value, str)}
-    plain = _compose_files(name, folders, files)
+    texts = {key: text for key, text in rest if SETTINGS.get(key) == str | None and "${" not in text}
+    said = {key: read_value(key, text, str | None) for key, text in texts.items()}
+    plain = _compose_files(name, folders, files, said)
     plain.update({key: value for key, value in chosen.items() if not isinstance(value, str)})
     plain.setdefault("heldout", None)
     for key in ("backbone", "reward", "steering"):
@@ -190,7 +192,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _compose_files(name: str, folders: Sequence[Path], files: Mapping[str, str]) -> dict[str, Any]:
+def _compose_files(
+    name: str, folders: Sequence[Path], files: Mapping[str, str], said: Mapping[str, str | None]
+) -> dict[str, Any]:
+    """The files as one; what they refer to (`${start}`) is what was said, where it was."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -210,6 +215,8 @@ def _compose_files(name: str, folders: Sequence[Path], files: Mapping[str, str])
     try:
         with initialize_config_dir(str(first), version_base="1.3"):
             composed = hydra_compose(name, overrides)
+        for key, value in said.items():
+            OmegaConf.update(composed, key, value, force_add=True)
         plain = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise ConfigError(f"configuration {name!r} cannot be composed: {_one_line(error)}") from error

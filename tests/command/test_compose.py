@@ -259,6 +259,16 @@ def test_what_is_set_in_the_reward_holds_for_its_auditor() -> None:
     assert plain["heldout"] == compose([])["heldout"]
 
 
+@pytest.mark.parametrize("lead", ["CC#CO", "my leads.smi", "a=b", ""])
+def test_what_refers_to_a_setting_follows_what_was_said(lead: str) -> None:
+    """The bound on similarity is to the user's lead, to the letter, not to that of the example."""
+    composed = compose([f"start={lead}", "seed=3"], config="lead-optimisation")
+    assert composed["start"] == lead and composed["seed"] == 3
+    assert composed["reward"]["init_args"]["constraint"]["init_args"]["reference"] == lead
+    example = compose([], config="lead-optimisation")
+    assert example["reward"]["init_args"]["constraint"]["init_args"]["reference"] == example["start"] != ""
+
+
 def test_what_else_is_said_of_a_backbone() -> None:
     """`backbone.prompt` is taken to the letter, `backbone.guidance_scale` is a number."""
     words = ["backbone=diffusers:some/pipeline", "backbone.prompt=null, {a}=b", "backbone.guidance_scale=3"]

@@ -18,7 +18,7 @@ def lengths(designs: list[str]) -> list[float]:
 def fussy(designs: list[str]) -> list[float]:
     """Raises for a batch that holds "bad" or "alien", gives NaN for "nan" and inf for "inf"."""
     if "bad" in designs:
-        raise ZeroDivisionError("bad design\nsecond line")
+        raise ZeroDivisionError("\n  bad design\nsecond line")
     if "alien" in designs:
         raise DesignError("expected DNA, got alien")
     return [float(d) if d in ("nan", "inf") else len(d) for d in designs]
