@@ -171,6 +171,7 @@ def test_a_masked_backbone_learns_its_labels(tmp_path: Path) -> None:
     assert loaded.sample(64, steps=6) == free  # binding changed nothing of the original
 
 
+@pytest.mark.whole
 @pytest.mark.filterwarnings("ignore")
 def test_a_continuous_backbone_learns_binned_scores(tmp_path: Path) -> None:
     """Low scores lie at -1, high ones at 1."""

@@ -57,6 +57,7 @@ def test_steering_files_build(name: str) -> None:
     assert isinstance(build(yaml.safe_load(options("steering")[name].read_text())), Steering)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", sorted(options("reward")))
 def test_reward_files_build_and_are_described(name: str) -> None:
     assert len(list_rewards()[name]) > 20

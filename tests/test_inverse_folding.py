@@ -92,6 +92,7 @@ def test_padding_changes_neither_loss_nor_bound(file: str) -> None:
     assert float(bound[0]) == pytest.approx(float(short[0]), rel=0.03)
 
 
+@pytest.mark.whole
 def test_training_minimises_on_structures(file: str) -> None:
     module = backbone().requires_grad_(True).train()
     module.log = lambda *args, **kwargs: None  # type: ignore[method-assign,assignment]

@@ -291,6 +291,7 @@ def nothing(run, **changes):
 EMPTY = Cost()
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("run", "said"),
     [
@@ -371,6 +372,7 @@ def test_a_run_without_a_guide_is_still_audited(no_figures):
     assert "No reward guided this run." in text
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("alphabet", ["ACGU", "ACDEFGHIKLMNPQRSTVWY", "abcdefghijklmnopqrstuvwxyz[]=#()"])
 def test_other_alphabets(alphabet):
     designs = designs_of(24, 4, alphabet, 20, 20)
@@ -384,6 +386,7 @@ def test_other_alphabets(alphabet):
     )
 
 
+@pytest.mark.whole
 def test_report_of_a_plate_is_fast_and_small(tmp_path):
     run = make(num=64)
     start = time.process_time()

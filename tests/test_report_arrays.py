@@ -104,6 +104,7 @@ def no_figures(monkeypatch):
     monkeypatch.setattr("gendesign.report.vector_figures.path_panel", lambda *args, **options: "<svg></svg>")
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", SHAPES)
 def test_page_is_one_file_in_the_words_of_its_designs(name: str) -> None:
     html = render_report(make(name))

@@ -59,6 +59,7 @@ def test_the_page_has_every_figure_and_nothing_from_elsewhere(data, real, tmp_pa
         assert text.count("data:image/png") == 16
 
 
+@pytest.mark.whole
 def test_what_cannot_be_shown_is_said(data):
     text = render_trajectories(dataclasses.replace(data, environment=""))
     for said in ("give real=FILE", "do not say their environment", "there was none"):

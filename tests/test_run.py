@@ -177,6 +177,7 @@ def test_template_is_honoured_by_every_method(backbone: Backbone, reward: Reward
         assert all(d.startswith("ACGT") and d.endswith("A") for d in result.designs + result.base.designs)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("unmasking", "steps"),
     [(FirstHitting(), LENGTH - 2), (KTokens(4), 3), (Ancestral(), 6), (InOrder(), LENGTH - 2)],

@@ -115,6 +115,7 @@ def test_other_methods(method: Any) -> None:
     assert not np.isnan(result.values).any()
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", CODECS)
 def test_finished_run_resumes_to_itself(name: str, tmp_path: Path) -> None:
     first = run(name, out=tmp_path / "out")

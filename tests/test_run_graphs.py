@@ -38,6 +38,7 @@ def tiny(aug_dim: float = math.inf) -> Backbone:
     return Backbone(codec, process, net).eval()
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("aug_dim", [math.inf, 32.0])
 @pytest.mark.parametrize(
     "method",

@@ -123,6 +123,7 @@ def test_the_written_configuration_repeats_the_run(
     assert (work / "a/designs.csv").read_text() != (work / "c/designs.csv").read_text()
 
 
+@pytest.mark.whole
 def test_an_existing_folder_is_never_overwritten(
     work: Path, backbone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,6 +167,7 @@ def test_a_full_disk_is_one_line() -> None:
     assert "No space left" in done.stderr
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -64,6 +64,7 @@ SMALL = ("num_designs=5", "base_designs=5", "steps=4", "device=cpu", "--quiet")
 OWN = ("reward=first.yaml", "--trust", "own_arrays")
 
 
+@pytest.mark.whole
 def test_images_from_words_to_files(work: Path, backbones: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [f"backbone={backbones / 'images'}", "reward=compressibility", "out=a", *SMALL]
     code, out, err = run(capsys, "design", *words)
@@ -83,6 +84,7 @@ def test_images_from_words_to_files(work: Path, backbones: Path, capsys: pytest.
     assert (work / "a/designs.csv").read_bytes() == (work / "b/designs.csv").read_bytes()
 
 
+@pytest.mark.whole
 def test_a_solver_is_chosen_by_name(work: Path, backbones: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = ["design", f"backbone={backbones / 'rows'}", "reward=null", "steering=unsteered", *SMALL]
     code, _, err = run(capsys, *plain, "steering.solver=Heun", "out=heun")

@@ -55,6 +55,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
     return code, shown.out, shown.err
 
 
+@pytest.mark.whole
 def test_molecules_from_words_to_drawings(
     work: Path, backbone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,6 +49,7 @@ def composed(folder: Path, *words: str, **kwargs: Any) -> dict[str, Any]:
     return compose(["reward=likes", *words], config_dir=folder, trust=["user_likes"], **kwargs)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "text",
     [

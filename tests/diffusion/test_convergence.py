@@ -43,6 +43,7 @@ def floor(num: int) -> float:
     return float((LAW * (1 - LAW) / (2 * math.pi * num)).sqrt().sum())
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("aug_dim", [1.0, 2.0, 16.0, math.inf])
 @pytest.mark.parametrize("solver", [Euler(), Heun(), Churn()], ids=lambda s: type(s).__name__)
 def test_solvers_reach_the_data(aug_dim: float, solver: Solver) -> None:

@@ -42,6 +42,7 @@ def test_the_kl_of_factorised_paths_is_that_of_the_designs(unmasking: Unmasking,
     assert chi.item() == pytest.approx(3 * ((NEW**2 / P).sum().item() - 1), rel=1e-6)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(("reward", "expected"), [(COUNT_A, 1.902795), (ACG, 1.183169)])
 def test_the_best_path_with_one_token_a_step_is_the_tilted_law(reward: Tensor, expected: float) -> None:
     process = MaskedDiffusion(4, unmasking=FirstHitting())

@@ -44,6 +44,7 @@ class Points:
         return mean, (w @ self.points**2 - mean**2).clamp(min=0)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("aug_dim", "quantiles"),
     [
@@ -216,6 +217,7 @@ def test_transition_samples_follow_its_density(aug_dim: float) -> None:
     assert reached == pytest.approx(density[inside].sum().item(), abs=0.005)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("aug_dim", "with_variance", "worst"),
     [(INF, True, 0.03), (128.0, True, 0.03), (2.0, True, 0.03), (2.0, False, 1.0)],

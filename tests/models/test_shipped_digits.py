@@ -34,6 +34,7 @@ def test_they_are_what_their_configuration_trains(name: str) -> None:
     assert (backbone.folder / "model.safetensors").stat().st_size < 3e6
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", NAMES)
 def test_their_samples_are_digits_and_no_copies(name: str) -> None:
     data = ImageDataModule("digits", ImageCodec(8, 8))

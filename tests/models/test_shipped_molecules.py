@@ -58,6 +58,7 @@ def test_drugs_are_inside_its_vocabulary(backbone: Backbone, smiles: str) -> Non
     assert again == backbone.codec.normal(smiles)
 
 
+@pytest.mark.whole
 def test_its_molecules_are_many_new_and_like_zincs(backbone: Backbone, molecules: list[str]) -> None:
     reference = backbone.reference
     assert isinstance(reference, MoleculeReference)

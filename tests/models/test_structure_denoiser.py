@@ -151,6 +151,7 @@ def test_many_sequences_on_one_backbone_are_decoded_a_few_at_a_time() -> None:
         assert close(made.decode(x, encoding), plain)
 
 
+@pytest.mark.whole
 def test_relaxed_one_hots_give_the_logits_of_ids_and_gradients_flow() -> None:
     made, cond, x = network(), backbones(), ids()
     relaxed = functional.one_hot(x, K + 1).double()

@@ -64,6 +64,7 @@ SCAFFOLDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("template", SCAFFOLDS)
 def test_the_scaffold_survives_whatever_is_attached(codec: MoleculeCodec, template: str) -> None:
     row = codec.split_template(template)
@@ -72,6 +73,7 @@ def test_the_scaffold_survives_whatever_is_attached(codec: MoleculeCodec, templa
         assert codec.is_valid(smiles) and departs(template, smiles) == ""
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("template", SCAFFOLDS)
 def test_rings_do_not_count_the_atoms_of_free_parts(codec: MoleculeCodec, template: str) -> None:
     """With chains of carbon in every free part, all rings of the scaffold and no others are there."""

@@ -109,6 +109,7 @@ def test_images_are_moved_whole_and_nothing_comes_back_at_the_other_side() -> No
     assert torch.equal(moved(x, 0, torch.Generator()), x)
 
 
+@pytest.mark.whole
 def test_training_learns_exports_and_repeats(tmp_path: Path) -> None:
     def fit(name: str) -> Classifier:
         codec = ImageCodec(8, 8)

@@ -84,6 +84,7 @@ def test_what_is_refused() -> None:
         TrajectoryReturn(1, discount=1.5)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("method", [SVDD(candidates=8, alpha=0.3), SMC(particles=8, alpha=0.3)])
 @pytest.mark.parametrize("kind", ["policy", "return"])
 def test_svdd_and_smc_steer_trajectories(method: Any, kind: str) -> None:

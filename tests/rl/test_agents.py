@@ -157,6 +157,7 @@ def test_iqls_expectile_and_weight(gap, value):
 QUICK = {"width": 32, "lr": 3e-3, "polyak": 0.1, "batch_size": 128, "normalise": False}
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "method",
     [TD3BC(critic_weight=50.0, **QUICK), IQL(temperature=10.0, **QUICK)],

@@ -32,6 +32,7 @@ def test_best_follows_the_law_of_the_maximum(make_arena: Any, tv: Any, n: int) -
     assert tv(arena.frequencies(BestOfN(candidates=n), 20_000), law) <= arena.floor(20_000, law) + 0.01
 
 
+@pytest.mark.whole
 def test_resampling_approaches_the_target(make_arena: Any, tv: Any) -> None:
     arena = make_arena(LETTERS, lambda d: float(d.count("A")), length=2, alpha=0.5)
     distance = [
@@ -71,6 +72,7 @@ def test_bad_settings_are_refused() -> None:
             make()
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("divergence", [None, ChiSquared(), AlphaDivergence(0.5)])
 def test_resampling_approaches_the_best_law_of_its_divergence(
     make_arena: Any, tv: Any, divergence: Any

@@ -34,6 +34,7 @@ def arena(request: pytest.FixtureRequest, make_points_arena: Callable[..., Any])
     return make_points_arena(POINTS, first, aug_dim=request.param, alpha=0.8, p=p)
 
 
+@pytest.mark.whole
 def test_svdd_with_exact_values_and_steps_approaches_the_target(arena: Any, tv: Callable[..., float]) -> None:
     """Its distance falls as candidates grow, to the Monte-Carlo floor; one candidate is the base."""
     num, distance = 6_000, {}
@@ -48,6 +49,7 @@ def test_svdd_with_exact_values_and_steps_approaches_the_target(arena: Any, tv: 
     assert distance[64] < distance[4] + arena.floor(num)
 
 
+@pytest.mark.whole
 def test_look_ahead_at_the_mean_is_biased(arena: Any, tv: Callable[..., float]) -> None:
     """SVDD-PM scores the posterior mean, between the points: better than the base, short of the exact value."""
     num = 1_000
@@ -60,12 +62,14 @@ def test_look_ahead_at_the_mean_is_biased(arena: Any, tv: Callable[..., float]) 
     assert truth + 0.03 < ahead < 0.8 * base
 
 
+@pytest.mark.whole
 def test_best_of_n_by_importance(arena: Any, tv: Callable[..., float]) -> None:
     method = BestOfN(candidates=64, selection="resample", alpha=arena.alpha)
     frequencies = arena.frequencies(method, 3_000, steps=3)
     assert tv(frequencies, arena.target) < 0.02 + arena.floor(3_000)
 
 
+@pytest.mark.whole
 def test_a_huge_alpha_gives_the_base_back(arena: Any, tv: Callable[..., float]) -> None:
     method = SVDD(candidates=4, alpha=1e9)
     steered = arena.frequencies(method, 1_500, steps=16, exact=False)

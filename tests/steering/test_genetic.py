@@ -48,6 +48,7 @@ def reward() -> Reward:
     return FunctionReward(matches, name="matches")
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("variable", [False, True])
 def test_it_finds_the_best_of_a_million(reward: Reward, variable: bool) -> None:
     """4^10 strings, and with another length 20 times as many; 8,000 are scored. Draws alone end at 7 of 10."""

@@ -54,6 +54,7 @@ def train(model: ValueModel, data: RollOuts, steps: int, folder: Path) -> None:
     trainer.fit(model, data)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("target", "alpha", "expected"),
     [("soft", 0.5, [1.183169, 1.612344, 2.200214]), ("mean", None, [0.072, 0.18, 0.60])],
@@ -73,6 +74,7 @@ def test_row_13_regression_reaches_the_exact_values(
     torch.testing.assert_close(found, torch.tensor(expected).double(), atol=0.12, rtol=0.1)
 
 
+@pytest.mark.whole
 @pytest.mark.filterwarnings("ignore")
 def test_saved_values_steer_to_the_target(make_arena: Any, tv: Any, tmp_path: Path) -> None:
     """Where look-ahead at the mode is blind, a learned soft value sees; it is saved, loaded and stated."""
@@ -131,6 +133,7 @@ def damage(folder: Path) -> None:
         LearnedValue("nowhere")
 
 
+@pytest.mark.whole
 @pytest.mark.filterwarnings("ignore")
 def test_values_of_numbers(make_points_arena: Any, tmp_path: Path) -> None:
     """A perceptron learns E[r | x_t] of two points at every noise level, against the exact posterior."""

@@ -97,6 +97,7 @@ def every() -> list[Any]:
     return [pytest.param(method, id=name) for name, method in found]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("method", every())
 @pytest.mark.parametrize("gradient", [False, True])
 def test_methods_without_training(

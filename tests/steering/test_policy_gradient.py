@@ -24,6 +24,7 @@ def is_acg(design: str) -> float:
     return 3.0 * (design == "ACG")
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("divergence", [ReverseKL(), ChiSquared()])
 @pytest.mark.parametrize("unmasking", [FirstHitting(), Ancestral(), InOrder()])
 def test_the_gradient_is_unbiased(make_tunable: Any, unmasking: Unmasking, divergence: Any) -> None:
@@ -45,6 +46,7 @@ def test_the_gradient_is_unbiased(make_tunable: Any, unmasking: Unmasking, diver
     assert torch.nn.functional.cosine_similarity(drawn.mean(0).flatten(), exact.flatten(), dim=0) > 0.995
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(("reward", "best"), [(count_a, 1.902795), (is_acg, 1.183169)])
 def test_it_reaches_the_optimum_within_2_percent(make_tunable: Any, reward: Any, best: float) -> None:
     """CONFORMANCE 12 and 13: with one token a step the optimum is alpha log Z."""

@@ -180,6 +180,7 @@ def test_the_exact_shift_is_that_of_the_product(double: Any, name: str, sigma: f
     torch.testing.assert_close(found.moved().mean, product(x, t)[0], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", list(bench.POLICIES))
 def test_exact_samples_the_product(name: str) -> None:
     one, num = bench.world(name), 1_500
@@ -224,6 +225,7 @@ def test_strength_is_a_power_of_the_likelihood(double: Any) -> None:
     assert alone(stronger, 16) == pytest.approx(alone(narrower, 16), abs=1e-9)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("mode", ["exact", "diagonal", "published"])
 def test_squashed_actions_and_policies_without_residuals(mode: Any) -> None:
     """Guidance raises the likelihood through tanh, for policies of either kind, within its bound."""

@@ -86,6 +86,7 @@ def methods() -> list[Any]:
     return [pytest.param(method, id=name) for name, method in kept]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("method", methods())
 def test_every_method_designs_on_a_structure(pair: tuple[Backbone, Stability], method: Steering) -> None:
     backbone, reward = pair

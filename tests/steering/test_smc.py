@@ -109,6 +109,7 @@ def test_resampling_is_unbiased(systematic: bool) -> None:
 # The target --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("proposal", [Base(), MaskedExact(), FirstOrder()], ids=lambda p: type(p).__name__)
 @pytest.mark.parametrize("reward", [count_a, motif])
 def test_every_proposal_converges_to_the_target(
@@ -199,6 +200,7 @@ def test_degeneracy_of_potentials_at_six_letters(make_arena: Any, tv: Any) -> No
 POINTS = torch.tensor([[1.0, 0, 0], [-1.0, 0, 0], [0, 1.5, 0], [0, 0, -2.0]], dtype=torch.float64)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("aug_dim", [16.0, math.inf])
 def test_points_with_exact_steps(make_points_arena: Callable[..., Any], tv: Any, aug_dim: float) -> None:
     p = torch.tensor([0.1, 0.5, 0.1, 0.3])
@@ -217,6 +219,7 @@ class Ahead(Value):
         return Valued(mean[:, 0] + mean[:, 1], torch.ones(len(x), dtype=torch.bool), len(x))
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("proposal", "aug_dim"),
     [(proposal, aug_dim) for proposal in (Base(), PlugIn(), VarianceAware()) for aug_dim in (16.0, math.inf)],

@@ -91,6 +91,7 @@ def same_however_split(backbone: Any, reward: Any, method: Steering) -> None:
         assert other.cost == whole.cost
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "unmasking", [Ancestral(), FirstHitting(), KTokens(2)], ids=lambda u: type(u).__name__
 )
@@ -110,6 +111,7 @@ def test_tokens(make_arena: Any, random_law: Any, method: Any, unmasking: Any) -
     same_however_split(arena.backbone, arena.reward, method)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("aug_dim", [2.0, math.inf])
 @pytest.mark.parametrize(
     "method",
@@ -124,6 +126,7 @@ def test_numbers(make_points_arena: Callable[..., Any], method: Any, aug_dim: fl
     same_however_split(arena.moments, arena.reward, method)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("method", EITHER, ids=name_of)
 def test_blocks_know_nothing_of_each_other(make_arena: Any, random_law: Any, method: Any) -> None:
     """The first 64 designs are the same whatever follows, and a block is the same whatever came before."""

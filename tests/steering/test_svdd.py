@@ -48,6 +48,7 @@ def test_exact_values_converge_to_the_target_as_candidates_grow(
     assert distance[1] == pytest.approx(tv(arena.p, arena.target), abs=0.03)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("unmasking", [FirstHitting(), KTokens(2), Ancestral(), InOrder()])
 def test_large_alpha_gives_the_base_back(make_arena: Any, tv: Any, unmasking: Unmasking) -> None:
     """On independent letters every rule of unmasking is exact, so the base is p itself."""
@@ -56,6 +57,7 @@ def test_large_alpha_gives_the_base_back(make_arena: Any, tv: Any, unmasking: Un
     assert tv(steered, arena.p) <= arena.floor(30_000, arena.p) + 0.01
 
 
+@pytest.mark.whole
 def test_coarse_grids_have_an_error_of_their_own(make_arena: Any, random_law: Any, tv: Any) -> None:
     """On dependent letters, revealing several tokens a step is inexact even unsteered, and less so on finer grids."""
     law = torch.zeros(64, dtype=torch.float64) + 1e-3
@@ -134,6 +136,7 @@ def test_no_state_is_looked_at_twice(make_arena: Any) -> None:
     assert final.cost.reward_calls <= 1 + 8 + 16
 
 
+@pytest.mark.whole
 def test_network_calls_of_the_ancestral_sampler(make_arena: Any) -> None:
     """CONFORMANCE 8: T (1 - (1 - 1/T)^L) evaluations a sample when unchanged states are not asked about again."""
     arena = make_arena(LETTERS, count_a, length=4, alpha=0.5, unmasking=Ancestral())
@@ -144,6 +147,7 @@ def test_network_calls_of_the_ancestral_sampler(make_arena: Any) -> None:
     assert total / runs == pytest.approx(expected, rel=0.06)
 
 
+@pytest.mark.whole
 def test_kl_bound_holds_and_is_zero_for_the_base(make_arena: Any) -> None:
     arena = make_arena(LETTERS, count_a, length=3, alpha=0.5)
     assert arena.sample(Unsteered(), 10).kl.sum().item() == 0

@@ -117,6 +117,7 @@ def test_a_killed_run_reaches_the_same_weights(tmp_path: Path) -> None:
     assert whole.codec.mean == again.codec.mean
 
 
+@pytest.mark.whole
 def test_the_digits_train(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = UNet2DNetwork(8, 8, widths=(8, 8), norm_groups=4)
@@ -130,6 +131,7 @@ def test_the_digits_train(tmp_path: Path) -> None:
     assert all(image.shape == (8, 8) and 0 <= image.min() and image.max() <= 1 for image in images)
 
 
+@pytest.mark.whole
 def test_sequences_of_vectors_train(tmp_path: Path) -> None:
     """Waves of random phase: what a step is follows from the others."""
     torch.manual_seed(0)

@@ -49,6 +49,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.whole
 def test_fit_writes_everything_and_resumes_validates_and_tests(
     config: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -79,6 +80,7 @@ def test_fit_writes_everything_and_resumes_validates_and_tests(
     assert "test_bits" in capsys.readouterr().out
 
 
+@pytest.mark.whole
 def test_fit_continues_pretrained_weights(config: Path) -> None:
     main(["fit", "--config", str(config), "--trainer.max_steps", "3"])
     first = load_backbone(RUN / "pretrained")

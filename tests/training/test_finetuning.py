@@ -136,6 +136,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 RUN = Path("runs/dna-yeast-promoter-drakes")
 
 
+@pytest.mark.whole
 def test_the_command_writes_everything_resumes_and_gives_a_backbone(config: Path) -> None:
     assert main(["finetune", "--config", str(config), "--trainer.max_steps", "2"]) == 0
     assert main(["finetune", "--config", str(config)]) == 0
@@ -258,6 +259,7 @@ def hackable() -> tuple[Backbone, FunctionReward, FunctionReward]:
     return backbone, guide, FunctionReward(lambda d: float(d.count("A")), name="quality", each=True)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(("alpha", "caught"), [(0.0, True), (3.0, False)])
 def test_the_guard_catches_the_run_without_a_price(tmp_path: Path, alpha: float, caught: bool) -> None:
     """The cautionary run: guide up, held-out and likelihood down. It stops, and nothing hacked is kept."""
@@ -300,6 +302,7 @@ class Bump(DifferentiableReward):
         return -((x - 1.5) ** 2).sum(-1)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("method", [DRAKES(truncation=None), PolicyGradient(truncation=None)])
 @pytest.mark.parametrize("aug_dim", [math.inf, 8.0])
 def test_continuous_backbones_move_above_the_floor_only(tmp_path: Path, aug_dim: float, method: Any) -> None:
