@@ -125,6 +125,8 @@ def main(argv: Sequence[str]) -> int:
         )
     except (ValueError, TypeError) as error:  # jsonargparse wraps what constructors raise
         cause = cause_of(error)
+        if isinstance(error, UnicodeDecodeError):
+            cause = ConfigError("the file given by --config is not text; expected a configuration in YAML")
         if cause is None:
             raise
         raise cause from error

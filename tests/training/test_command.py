@@ -128,6 +128,12 @@ def test_mistakes_end_in_one_line(config: Path, words: str, error: type[Exceptio
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
+def test_a_configuration_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "weights.ckpt").write_bytes(b"\x80\x04\x95")
+    with pytest.raises(ConfigError, match="not text; expected a configuration in YAML"):
+        main(["fit", "--config", str(tmp_path / "weights.ckpt")])
+
+
 def test_an_unknown_key_of_the_file(config: Path) -> None:
     config.write_text(config.read_text().replace("threads:", "thread:"))
     with pytest.raises(ConfigError, match="unknown key 'thread'; did you mean 'threads'"):
