@@ -47,7 +47,9 @@ _HOME = {
     "MaskedExact": "steering.token_proposals",
     "LearnedValue": "steering.learned_value",
     "Bins": "conditioning",
+    "Brought": "conditioning",
     "Labels": "conditioning",
+    "Lengths": "conditioning",
     "Numbers": "conditioning",
     "PlugIn": "steering.proposals",
     "SMC": "steering.smc",
@@ -87,10 +89,12 @@ _HOME = {
 }
 
 __all__ = [
-    "AlphaDivergence", "Ancestral", "Backbone", "BestOfN", "Bins", "ChiSquared", "Churn", "Comparison", "Cosine",
+    "AlphaDivergence", "Ancestral", "Backbone", "BestOfN", "Bins", "Brought", "ChiSquared", "Churn", "Comparison",
+    "Cosine",
     "DesignSet", "DNACodec", "DRAKES", "Euler", "FirstHitting", "FirstOrder", "FunctionReward", "GendesignError",
     "Genetic", "Guard", "GuardedReward",
-    "Guidance", "Heun", "InOrder", "KTokens", "Labels", "LearnedValue", "LogLinear", "MaskedDiffusion", "MaskedExact",
+    "Guidance", "Heun", "InOrder", "KTokens", "Labels", "LearnedValue", "Lengths", "LogLinear", "MaskedDiffusion",
+    "MaskedExact",
     "MoleculeCodec", "Numbers", "PlugIn", "PoissonFlow", "PoissonFlowPipeline", "PoissonFlowScheduler",
     "PolicyGradient", "PolicyGuidance", "CovarianceAware",
     "PosteriorMode", "PosteriorSamples", "ProteinCodec", "ReverseKL", "Reward", "RNACodec", "Scores", "SequenceCodec",
@@ -104,7 +108,7 @@ if TYPE_CHECKING:
     from gendesign.backbone import Backbone
     from gendesign.codecs import DNACodec, ProteinCodec, RNACodec, SequenceCodec
     from gendesign.comparison import Comparison, Task, compare
-    from gendesign.conditioning import Bins, Labels, Numbers
+    from gendesign.conditioning import Bins, Brought, Labels, Lengths, Numbers
     from gendesign.design_set import DesignSet
     from gendesign.diffusers_bridge import (
         PoissonFlowPipeline,

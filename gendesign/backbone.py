@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 
 from gendesign.building import Configurable, describe, finite, whole
 from gendesign.codecs import Codec
-from gendesign.conditioning import Conditioning
+from gendesign.conditioning import Conditioning, Vectors
 from gendesign.designs import Design
 from gendesign.determinism import generator
 from gendesign.diffusion.masked import MaskedDiffusion
@@ -50,7 +50,8 @@ class Backbone(Configurable, Learner):
         test_times: noise levels a design in testing.
         seed: of the noise of training, validation and testing.
         muon: train the matrices of hidden layers by `gendesign.muon.Muon`, which needs fewer steps; see there.
-        conditioning: what designs are conditioned on, read from the batches' targets; None: nothing.
+        conditioning: what designs are conditioned on, read from the batches; None: nothing, or the `cond` that batches
+            bring themselves.
         temperature: at which it is used once trained (masked diffusion only): `load_backbone` sharpens or flattens the
             choice of each token by it, unless told otherwise. Training does not know it.
 
@@ -110,14 +111,14 @@ class Backbone(Configurable, Learner):
         """The same backbone, bound to a label: p(x | c), or with classifier-free guidance toward it.
 
         Args:
-            label: a class, a score, or several numbers, as in the targets that it was trained with.
+            label: a class, a score, a length, or several numbers, as in the targets that it was trained with.
             guidance_scale: w: 0 is p(x), 1 is p(x | c), more goes further; other than these cost two network rows.
 
         Raises:
             UnsupportedError: it was trained without labels.
             ConfigError: no such label.
         """
-        if self.conditioning is None:
+        if not isinstance(self.conditioning, Vectors):
             raise UnsupportedError(
                 "this backbone knows no labels; train one with conditioning=, or steer by a reward"
             )

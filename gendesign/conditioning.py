@@ -1,8 +1,10 @@
-"""What a conditional backbone is conditioned on: measured targets become a vector, 0 where nothing is said.
+"""What a backbone is conditioned on: a label, a length or a structure, in every domain.
 
-One-hots over C classes, or over bins of a score, or several numbers as they are; the zero vector means "any". Training
-leaves labels out at random, so that one network knows p(x | c) and p(x), and guidance between the two needs no
-classifier.
+    labels, scores, lengths    a vector c, one-hot, or several numbers as they are; the zero vector means "any"
+    structures                 what the batch itself brings, padded to the longest; NaN means "any"
+
+Training leaves some out at random, so that one network knows p(x | c) and p(x), and guidance between the two needs no
+classifier: `gendesign.models.conditioned`, `gendesign.models.on_structure`.
 
 Ho and Salimans 2022, Classifier-Free Diffusion Guidance, arXiv 2207.12598.
 """
@@ -21,7 +23,70 @@ from gendesign.building import Configurable, finite, whole
 from gendesign.errors import ConfigError, DataError
 
 
+Given = dict[str, Tensor | None]
+
+
 class Conditioning(Configurable, ABC):
+    """What a batch gives to the network beside the designs.
+
+    Args:
+        dropout: share of the training designs whose condition is left out.
+
+    Raises:
+        ConfigError: an argument is out of range.
+    """
+
+    def __init__(self, *, dropout: float = 0.1) -> None:
+        self.dropout = finite("dropout", dropout, at_least=0.0)
+        if self.dropout > 1:
+            raise ConfigError(f"dropout must be from 0 to 1, got {dropout:g}")
+
+    @abstractmethod
+    def check(self, denoiser: object) -> None:
+        """Refuse a network that does not take it.
+
+        Raises:
+            ConfigError: it takes something else.
+        """
+
+    @abstractmethod
+    def given(self, batch: Mapping[str, Tensor], *, generator: Generator | None = None) -> Given:
+        """`cond` and `mask`, by the names of the process's arguments.
+
+        Args:
+            batch: of a data module.
+            generator: given in training, where some conditions are left out.
+
+        Raises:
+            ConfigError: the batch does not fit this conditioning.
+            DataError: as in `Vectors.encode`.
+        """
+
+
+class Brought(Conditioning):
+    """What the batch itself brings as `cond`, such as backbones of proteins.
+
+    Designs are as long as what they are conditioned on, and padding is no part of them.
+
+    Args:
+        dropout: share of the training designs whose condition is left out, NaN in its place.
+    """
+
+    def check(self, denoiser: object) -> None:
+        if getattr(denoiser, "cond_dim", 0):
+            raise ConfigError("this network takes a vector; condition it on Labels, Bins or Lengths")
+
+    def given(self, batch: Mapping[str, Tensor], *, generator: Generator | None = None) -> Given:
+        if "cond" not in batch:
+            raise ConfigError("the data bring no cond of their own; condition on Labels, Bins or Lengths")
+        cond = batch["cond"]
+        if generator is not None and self.dropout:
+            left_out = torch.rand(len(cond), device=cond.device, generator=generator) < self.dropout
+            cond = torch.where(left_out.view(-1, *[1] * (cond.ndim - 1)), torch.nan, cond)
+        return {"cond": cond, "mask": batch["mask"]}
+
+
+class Vectors(Conditioning):
     """Targets of a batch to conditioning vectors.
 
     Args:
@@ -36,11 +101,6 @@ class Conditioning(Configurable, ABC):
 
     dim: int
 
-    def __init__(self, *, dropout: float = 0.1) -> None:
-        self.dropout = finite("dropout", dropout, at_least=0.0)
-        if self.dropout > 1:
-            raise ConfigError(f"dropout must be from 0 to 1, got {dropout:g}")
-
     def check(self, denoiser: object) -> None:
         """Refuse a network that does not take this vector.
 
@@ -52,6 +112,17 @@ class Conditioning(Configurable, ABC):
             raise ConfigError(
                 f"conditioning gives {self.dim} numbers, the network has cond_dim={takes}; they must agree"
             )
+
+    def given(self, batch: Mapping[str, Tensor], *, generator: Generator | None = None) -> Given:
+        if "cond" in batch:
+            raise ConfigError("the data bring their own cond; condition on that (Brought), or on nothing")
+        targets = self.targets(batch)
+        label = self.encode(targets) if generator is None else self.for_training(targets, generator=generator)
+        return {"cond": label, "mask": None}  # PAD is a token that the backbone learns to generate
+
+    def targets(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "B n"]:
+        """What the label is read from."""
+        return batch["targets"]
 
     @abstractmethod
     def encode(self, targets: Float[Tensor, "B n"]) -> Float[Tensor, "B C"]:
@@ -80,7 +151,7 @@ class Conditioning(Configurable, ABC):
         """
 
 
-class Classes(Conditioning):
+class Classes(Vectors):
     """One-hots of one target.
 
     Args:
@@ -159,7 +230,24 @@ class Bins(Classes):
         )
 
 
-class Numbers(Conditioning):
+class Lengths(Bins):
+    """Lengths of the designs themselves, by the bin that they fall into, where the codec allows several.
+
+    The network must see where a position is: convolutions do, attention with relative positions alone does not.
+
+    Args:
+        edges: E ascending numbers of letters or tokens; there are E + 1 bins.
+        dropout: share of the training designs whose length is left out.
+    """
+
+    def __init__(self, edges: Sequence[float], *, dropout: float = 0.1) -> None:
+        super().__init__(edges, dropout=dropout)
+
+    def targets(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "B 1"]:
+        return batch["mask"].sum(1, keepdim=True).float()
+
+
+class Numbers(Vectors):
     """Several targets as they are, standardised; all of them, or none.
 
         c = ((y - mean) / std, 1)
@@ -218,30 +306,18 @@ def given_in(
     conditioning: Conditioning | None = None,
     *,
     generator: Generator | None = None,
-) -> dict[str, Tensor | None]:
+) -> Given:
     """What a batch gives to the network beside the designs, by the names of the process's arguments.
 
     Args:
-        batch: of a data module. Its `cond`, such as backbones of proteins, goes to the network as it is, with `mask`:
-            designs are as long as what they are conditioned on, and padding is no part of them.
-        conditioning: makes `cond` of the targets instead. PAD is then a token of the codec that the backbone learns to
-            generate, and no position is left out.
-        generator: given in training, where some labels are left out.
+        batch: of a data module.
+        conditioning: makes it of the batch; None: the batch's own `cond`, if it brings one, and never left out.
+        generator: given in training, where some conditions are left out.
 
     Raises:
-        ConfigError: the batch brings a `cond` of its own, and there is a conditioning too.
-        DataError: as in `Conditioning.encode`.
+        ConfigError: batch and conditioning do not fit each other.
+        DataError: as in `Vectors.encode`.
     """
-    if "cond" in batch:
-        if conditioning is not None:
-            raise ConfigError("the data bring their own cond; leave conditioning out")
-        return {"cond": batch["cond"], "mask": batch["mask"]}
-    if conditioning is None:
+    if conditioning is None and "cond" not in batch:
         return {"cond": None, "mask": None}
-    targets = batch["targets"]
-    label = (
-        conditioning.encode(targets)
-        if generator is None
-        else conditioning.for_training(targets, generator=generator)
-    )
-    return {"cond": label, "mask": None}
+    return (conditioning or Brought(dropout=0.0)).given(batch, generator=generator)

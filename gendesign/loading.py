@@ -50,8 +50,8 @@ def load_backbone(
         device: where to put it.
         trust: top-level packages, besides gendesign, whose classes its config may name.
         prompt: what a text-to-image pipeline is to draw; see `gendesign.load_diffusers` for more of its settings.
-        guidance_scale: of classifier-free guidance toward the prompt or the label; None: the pipeline's usual, 1 for a
-            label.
+        guidance_scale: of classifier-free guidance toward the prompt, the label or the structure; None: the pipeline's
+            usual, 1 for a label or a structure.
         label: what a conditional backbone is conditioned on; see `Backbone.conditioned_on`.
         structure: PDB or mmCIF file whose chain a backbone of inverse folding designs sequences for.
         chain: letter of the chain, where several are proteins.
@@ -83,8 +83,8 @@ def load_backbone(
         raise ConfigError(
             f"{name_or_path}: takes no prompt; text-to-image pipelines do (diffusers:FOLDER_OR_ID)"
         )
-    if guidance_scale is not None and label is None:
-        raise ConfigError(f"{name_or_path}: guidance_scale needs a label to guide toward")
+    if guidance_scale is not None and label is None and structure is None:
+        raise ConfigError(f"{name_or_path}: guidance_scale needs a label or a structure to guide toward")
     folder = find_pretrained(str(name_or_path), SHIPPED, noun="backbone")
     config, weights = read_pretrained(folder)
     if config.get("kind") != "backbone":
@@ -119,10 +119,10 @@ def load_backbone(
         "training": config.get("training", {}),
     }
     backbone = backbone.to(device).eval().requires_grad_(False)
+    scale = 1.0 if guidance_scale is None else guidance_scale
     if structure is not None:
-        backbone = on_structure(backbone, structure, chain=chain)
+        backbone = on_structure(backbone, structure, chain=chain, guidance_scale=scale)
     if label is not None:
-        scale = 1.0 if guidance_scale is None else guidance_scale
         backbone = backbone.conditioned_on(label, guidance_scale=scale)
     if precision == "bfloat16":
         backbone = backbone.in_bfloat16()

@@ -70,4 +70,15 @@ class Conditioned(Denoiser):
 
     def _mixed(self, both: Tensor) -> Tensor:
         given, free = both.chunk(2)
-        return free + self.scale * (given - free)
+        return guided(given, free, self.scale)
+
+
+def guided(given: Tensor, free: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance: means, or log-probabilities, with and without the condition.
+
+    Args:
+        given: with it.
+        free: without.
+        scale: w.
+    """
+    return free + scale * (given - free)

@@ -34,10 +34,10 @@ from gendesign.building import whole
 from gendesign.designs import Design
 from gendesign.errors import CheckpointError, ConfigError, MissingExtraError, UnsupportedError
 from gendesign.rewards.base import DifferentiableReward
-from gendesign.rewards.protein import AMINO_ACIDS, not_protein
+from gendesign.rewards.protein import AMINO_ACIDS, ProteinReward, not_protein
 
 
-class ProteinLanguageModel(DifferentiableReward):
+class ProteinLanguageModel(ProteinReward, DifferentiableReward):
     """Mean log-probability of a residue under a masked language model, in nats.
 
     Args:
@@ -54,7 +54,6 @@ class ProteinLanguageModel(DifferentiableReward):
     """
 
     unit = "nats a residue"
-    alphabet = AMINO_ACIDS
 
     def __init__(
         self,

@@ -17,10 +17,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gendesign.designs import Design
 from gendesign.errors import ConfigError
-from gendesign.rewards.base import Reward, Scores
-from gendesign.rewards.protein import not_protein
+from gendesign.rewards.base import Scores
+from gendesign.rewards.protein import ProteinReward
 
 MOTIFS = {
     "N-glycosylation": "N[^P][ST][^P]|N[^P][ST]$",
@@ -39,7 +38,7 @@ methionine and tryptophan; every cysteine; a cysteine too many for pairs (once a
 or glutamate in front; five times the same residue."""
 
 
-class SequenceLiabilities(Reward):
+class SequenceLiabilities(ProteinReward):
     """Minus the number of liabilities.
 
     Args:
@@ -66,9 +65,6 @@ class SequenceLiabilities(Reward):
             raise ConfigError("SequenceLiabilities has nothing to look for; give kinds or patterns")
         # look-ahead: matches may overlap
         self.patterns = {name: _compiled(name, pattern) for name, pattern in chosen.items()}
-
-    def unreadable(self, design: Design) -> str:
-        return not_protein(design)
 
     def score(self, designs: Sequence[str]) -> Scores:
         found = [self.sites(design) for design in designs]

@@ -5,8 +5,9 @@ With n_a residues of amino acid a among L, h Kyte and Doolittle's hydropathy, d 
     GRAVY = sum_a n_a h_a / L        aromaticity = (n_F + n_W + n_Y) / L        weight = sum_a n_a w_a - (L - 1) w_water
     instability = 10/L sum_i d(x_i, x_i+1)        charge(pH) = sum_+ 1/(1 + 10^(pH - pK)) - sum_- 1/(1 + 10^(pK - pH))
 
-and the isoelectric point is the pH of charge 0. Rules: the twenty standard amino acids in upper case. X, B, Z, U, O,
-'*' and gaps stand for no known residue, lower case for nothing agreed on: such designs, and empty ones, are INVALID.
+and the isoelectric point is the pH of charge 0. Rules: the twenty standard amino acids, in either case, as DNA is read:
+`mkv` is scored as `MKV`. X, B, Z, U, O, '*' and gaps stand for no known residue: such designs, and empty ones, are
+INVALID.
 
 References: Kyte and Doolittle 1982, A simple method for displaying the hydropathic character of a protein,
 doi 10.1016/0022-2836(82)90515-0; Guruprasad, Reddy and Pandit 1990, Correlation between stability of a protein and its
@@ -30,7 +31,7 @@ from torch import Tensor
 
 from gendesign.building import finite
 from gendesign.designs import Design
-from gendesign.rewards.base import DifferentiableReward
+from gendesign.rewards.base import DifferentiableReward, Reward
 from gendesign.rewards.window import Window
 
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
@@ -41,18 +42,28 @@ PH_RANGE = (4.05, 12.0)  # within which Bio.SeqUtils.IsoelectricPoint looks
 
 
 def not_protein(design: Design) -> str:
-    """Why a design is not a protein of the twenty standard amino acids; "" if it is one."""
+    """Why a design is not a protein of the twenty standard amino acids in either case; "" if it is one."""
     if not isinstance(design, str):
         return f"expected a protein sequence, got an array of shape {np.shape(design)}"
     if not design:
         return "expected a protein sequence, got an empty one"
-    wrong = sorted(set(design) - set(AMINO_ACIDS))
-    if wrong and set(design.upper()) <= set(AMINO_ACIDS):
-        return f"expected amino acids in upper case, got {''.join(wrong[:5])!r}"
+    wrong = sorted(set(design) - set(AMINO_ACIDS) - set(AMINO_ACIDS.lower()))
     return f"expected amino acids {AMINO_ACIDS}, got {''.join(wrong[:5])!r}" if wrong else ""
 
 
-class ProteinProperty(DifferentiableReward):
+class ProteinReward(Reward):
+    """Base class of rewards of proteins: what they read, and in which spelling they are given it."""
+
+    alphabet = AMINO_ACIDS
+
+    def unreadable(self, design: Design) -> str:
+        return not_protein(design)
+
+    def canonical(self, design: Design) -> Design:
+        return design.upper() if isinstance(design, str) else design
+
+
+class ProteinProperty(ProteinReward, DifferentiableReward):
     """A number of a protein, raised, or kept within a window.
 
     Args:
@@ -62,7 +73,6 @@ class ProteinProperty(DifferentiableReward):
         ConfigError: the window is not two rising numbers.
     """
 
-    alphabet = AMINO_ACIDS
     source = "Biopython, Bio.SeqUtils.ProtParam"
     sign = 1.0
     """-1 for what is better low, where no window is given."""
@@ -81,9 +91,6 @@ class ProteinProperty(DifferentiableReward):
     @abstractmethod
     def expected(self, letters: Float[Tensor, "B L 20"]) -> Float[Tensor, " B"]:
         """The same of relaxed sequences; what a position lacks of 1 is padding."""
-
-    def unreadable(self, design: Design) -> str:
-        return not_protein(design)
 
     def score(self, designs: Sequence[str]) -> Tensor:
         from Bio.SeqUtils.ProtParam import ProteinAnalysis

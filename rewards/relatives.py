@@ -26,12 +26,12 @@ from torch import Tensor
 from gendesign.building import whole
 from gendesign.designs import Design
 from gendesign.errors import ConfigError, UnsupportedError
-from gendesign.rewards.base import DifferentiableReward, Reward
-from gendesign.rewards.protein import AMINO_ACIDS, not_protein
+from gendesign.rewards.base import DifferentiableReward
+from gendesign.rewards.protein import AMINO_ACIDS, ProteinReward, not_protein
 from gendesign.rewards.window import Window
 
 
-class SequenceIdentity(Reward):
+class SequenceIdentity(ProteinReward):
     """Fraction of residues that agree with a reference.
 
     Args:
@@ -60,7 +60,7 @@ class SequenceIdentity(Reward):
         return values if self.window is None else self.window(values)
 
 
-class SequenceSimilarity(Reward):
+class SequenceSimilarity(ProteinReward):
     """Alignment score with a reference, 1 for the reference itself; negative for what is alike by less than chance.
 
     Args:
@@ -75,9 +75,6 @@ class SequenceSimilarity(Reward):
         self.reference, self.window = _checked(reference), Window.read(target)
         self.name = "similarity" if self.window is None else f"similarity {self.window}"
 
-    def unreadable(self, design: Design) -> str:
-        return not_protein(design)
-
     def score(self, designs: Sequence[str]) -> Tensor:
         values = torch.tensor([self._similarity(design) for design in designs], dtype=torch.float64)
         return values if self.window is None else self.window(values)
@@ -88,7 +85,7 @@ class SequenceSimilarity(Reward):
         return float(score(design, self.reference)) / math.sqrt(own)
 
 
-class Mutations(DifferentiableReward):
+class Mutations(ProteinReward, DifferentiableReward):
     """Minus the number of positions that differ from a reference of the same length.
 
     Args:
@@ -100,7 +97,6 @@ class Mutations(DifferentiableReward):
     """
 
     unit = "mutations"
-    alphabet = AMINO_ACIDS
 
     def __init__(self, reference: str, *, at_most: int = 0) -> None:
         self.reference = _checked(reference)
@@ -129,7 +125,7 @@ def _checked(reference: str) -> str:
     reason = not_protein(reference)
     if reason:
         raise ConfigError(f"reference: {reason}")
-    return reference
+    return reference.upper()
 
 
 def _other_length(design: Design, reference: str) -> str:

@@ -1,4 +1,4 @@
-"""Class-conditional backbones: labels, dropout of labels, classifier-free guidance, rows counted."""
+"""Conditional backbones: labels, lengths, what a batch brings; dropout, classifier-free guidance, rows counted."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from gendesign.array_codecs import VectorCodec
 from gendesign.backbone import Backbone
-from gendesign.codecs import DNACodec
-from gendesign.conditioning import Bins, Labels, Numbers
+from gendesign.codecs import DNACodec, ProteinCodec
+from gendesign.conditioning import Bins, Brought, Labels, Lengths, Numbers, given_in
 from gendesign.determinism import generator
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.poisson_flow import PoissonFlow
@@ -22,6 +22,7 @@ from gendesign.errors import ConfigError, DataError, UnsupportedError
 from gendesign.loading import load_backbone
 from gendesign.models.base import Denoiser
 from gendesign.models.conditioned import Conditioned
+from gendesign.models.dilated_conv import DilatedConvDenoiser
 from gendesign.models.dit import DiTNetwork
 from gendesign.models.mlp import MLPNetwork
 from gendesign.models.preconditioning import Preconditioned
@@ -122,12 +123,14 @@ def test_networks_of_numbers_read_the_label(network: Any) -> None:
         network(x, noise, torch.zeros(2, 2))
 
 
-def train(backbone: Backbone, x: Tensor, targets: Tensor, steps: int, folder: Path) -> None:
+def train(
+    backbone: Backbone, x: Tensor, targets: Tensor, steps: int, folder: Path, mask: Tensor | None = None
+) -> None:
     batch = {
         "x": x,
         "targets": targets,
         "weight": torch.ones(len(x)),
-        "mask": torch.ones(x.shape, dtype=torch.bool),
+        "mask": torch.ones(x.shape, dtype=torch.bool) if mask is None else mask,
     }
     batches = [batch | {"position": torch.tensor(i)} for i in range(steps)]
     trainer = Trainer(
@@ -191,6 +194,51 @@ def test_a_continuous_backbone_learns_binned_scores(tmp_path: Path) -> None:
         drawn = torch.tensor(backbone.conditioned_on(label).sample(64, steps=18))
         assert (drawn.mean() - place).abs() < 0.3 and drawn.std() < 0.5
     assert torch.tensor(backbone.sample(64, steps=18)).std() > 0.6
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_backbone_of_several_lengths_learns_them(tmp_path: Path) -> None:
+    """Proteins of 2, 4 or 6 letters: a length is asked for as any label is, and guided toward."""
+    codec = ProteinCodec(6, variable=True)
+    lengths = 2 + 2 * (torch.arange(256) % 3)
+    letters = torch.randint(0, 2, (256, 6), generator=generator(0))
+    x = torch.where(torch.arange(6) < lengths[:, None], letters, codec.pad_id)
+    network = DilatedConvDenoiser(codec.vocab_size, 32, depth=2, dropout=0.0, cond_dim=3)
+    backbone = Backbone(
+        codec,
+        MaskedDiffusion(codec.vocab_size),
+        network,
+        lr=1e-2,
+        warmup_steps=5,
+        conditioning=Lengths([3, 5]),
+    )
+    mask = x != codec.pad_id
+    cond = given_in({"mask": mask, "targets": torch.zeros(256, 0)}, backbone.conditioning)["cond"]
+    assert cond is not None and cond.argmax(-1).equal((lengths - 2) // 2)
+    train(backbone, x, torch.zeros(256, 0), 80, tmp_path, mask=mask)
+    backbone.save_pretrained(tmp_path / "saved")
+    for length in (2, 4, 6):
+        for scale in (1.0, 2.0):
+            bound = load_backbone(tmp_path / "saved", label=length, guidance_scale=scale)
+            assert sum(len(design) == length for design in bound.sample(64, steps=12)) > 55
+    assert {len(design) for design in backbone.sample(64, steps=12)} >= {2, 4, 6}
+
+
+def test_what_a_batch_brings_is_left_out_as_often_as_said() -> None:
+    batch = {"cond": torch.zeros(2_000, 3, 14), "mask": torch.ones(2_000, 3, dtype=torch.bool)}
+    cond = Brought(dropout=0.25).given(batch, generator=generator(0))["cond"]
+    assert cond is not None and cond.isnan().all((1, 2)).float().mean().item() == pytest.approx(
+        0.25, abs=0.03
+    )
+    assert (cond.isnan().any((1, 2)) == cond.isnan().all((1, 2))).all()  # of a design all or nothing
+    for conditioning in (None, Brought(dropout=0.25)):  # outside of training nothing is left out
+        found = given_in(batch, conditioning)
+        assert found["cond"] is batch["cond"] and found["mask"] is batch["mask"]
+    assert given_in(batch, generator=generator(0))["cond"] is batch["cond"]
+    with pytest.raises(ConfigError, match="bring no cond"):
+        Brought().given({"mask": batch["mask"]})
+    with pytest.raises(ConfigError, match="takes a vector"):
+        Brought().check(TransformerDenoiser(4, 8, depth=1, num_heads=2, cond_dim=3))
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

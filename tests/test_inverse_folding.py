@@ -1,6 +1,9 @@
 """Inverse folding: data, what a batch gives to the network, binding to a structure, files."""
 
+import dataclasses
+import gzip
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +14,11 @@ from gendesign.backbone import Backbone
 from gendesign.cli import main
 from gendesign.codecs import ProteinCodec
 from gendesign.command.compose import compose
-from gendesign.conditioning import Labels, given_in
+from gendesign.conditioning import Brought, Labels, given_in
+from gendesign.data import tables
 from gendesign.data.stability import StabilityDataModule
 from gendesign.data.structures import StructureDataModule, batch_structures, read_structures
+from gendesign.data.table_sources import TABLES
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.errors import ConfigError, DataError, DesignError, UnsupportedError
 from gendesign.files.structures import threaded_pdb
@@ -108,7 +113,7 @@ def test_training_minimises_on_structures(file: str) -> None:
 
 def test_a_batch_brings_one_condition_only(file: str) -> None:
     batch = batch_structures(read_structures(file))
-    with pytest.raises(ConfigError, match="leave conditioning out"):
+    with pytest.raises(ConfigError, match="condition on that"):
         given_in(batch, Labels(3))
 
 
@@ -123,6 +128,112 @@ def test_sides_by_name(file: str) -> None:
         StructureDataModule([file, file]).indices("val")
     with pytest.raises(DataError, match="left to train"):
         StructureDataModule([file], val=list(SEQUENCES)).indices("train")
+
+
+def chain(name: str, letter: str, sequence: str) -> str:
+    one = dataclasses.replace(helix(name, sequence), chain=letter)
+    return "".join(
+        line + "\n"
+        for line in threaded_pdb(one, sequence).splitlines()
+        if line.startswith("ATOM")
+    )  # fmt: skip
+
+
+def test_a_folder_of_files(file: str, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    with pytest.raises(DataError, match="no file of structures in this folder"):
+        read_structures(str(folder))
+    (folder / "README.md").write_text("not a structure")
+    (folder / "b.jsonl").write_text(Path(file).read_text())
+    (folder / "c.pdb").write_text(chain("c", "A", "MKTAYIA"))
+    several = chain("a", "A", "GSHMLED") + chain("a", "B", "WYVTSRQ") + chain("a", "C", "GSHMLED")
+    (folder / "a.ent.gz").write_bytes(gzip.compress((several + "END\n").encode()))
+    found = read_structures(str(folder))
+    assert [(one.name, one.sequence) for one in found] == [
+        ("a.ent.gz:A", "GSHMLED"),
+        ("a.ent.gz:B", "WYVTSRQ"),  # C is A once more
+        *SEQUENCES.items(),
+        ("c.pdb", "MKTAYIA"),
+    ]
+    data = StructureDataModule([str(folder)], val=["two"], test=["c.pdb"], leave_out=["a.ent.gz:B"])
+    assert [data.indices(side).tolist() for side in ("train", "val", "test")] == [[0, 2, 4, 5], [3], [6]]
+    (folder / "d.pdb").write_text("not a structure")
+    with pytest.raises(DataError, match=r"d\.pdb: no atoms"):
+        read_structures(str(folder))
+
+
+def test_the_table_of_structures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rebuilt from a mirror, file by file; found where all of its files are, beside others."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("GENDESIGN_DATA", raising=False)
+    table = TABLES["protein_structures"]
+    letters = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
+    rng = np.random.default_rng(0)
+    sequences = ["".join(letters[rng.integers(0, 20, 12)]) for _ in table.sources]
+    for source, sequence in zip(table.sources, sequences, strict=True):
+        path = tmp_path / "mirror" / source.repo / source.commit / source.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(chain(source.path, "A", sequence) + "END\n")
+    folder = tables.get("protein_structures", mirror=(tmp_path / "mirror").as_uri())
+    assert folder == tables.locate("protein_structures") == tmp_path / "cache" / "gendesign" / "structures"
+    assert sorted(one.name for one in folder.iterdir()) == sorted(table.members)
+    (folder / "another.pdb").write_text("not one of them")
+    found = read_structures("data:protein_structures")
+    assert [one.name for one in found] == list(table.members) and [one.sequence for one in found] == sequences
+    assert tables.state("protein_structures") == str(folder)
+    (folder / table.members[0]).unlink()
+    with pytest.raises(DataError, match="gendesign data get protein_structures"):
+        read_structures("data:protein_structures")
+
+
+@pytest.mark.skipif("GENDESIGN_DATA" not in os.environ, reason="needs the tables on disk")
+def test_the_structures_on_disk_are_what_is_rebuilt() -> None:
+    table, files = TABLES["protein_structures"], tables.locate_all("protein_structures")
+    for file, text in zip(files, table.rebuild(files), strict=True):
+        (one,) = read_structures(str(file))
+        kept = [line for line in text.splitlines() if line.startswith("ATOM") and line[12:16].strip() == "CA"]
+        assert [line[22:27].strip() for line in kept] == list(one.numbers)
+        places = np.array([[float(line[i : i + 8]) for i in (30, 38, 46)] for line in kept])
+        np.testing.assert_allclose(places, one.coordinates[:, 1], atol=1e-6)
+
+
+def test_a_backbone_that_may_do_without_is_guided_toward_its_structure(pdb: str, tmp_path: Path) -> None:
+    """p_w ∝ p(x) (p(x | structure) / p(x))^w, at two rows; where the structure was never left out, it is refused."""
+    made = Backbone(
+        ProteinCodec(12), MaskedDiffusion(20), network(), conditioning=Brought(dropout=0.1)
+    ).eval()
+    made.save_pretrained(tmp_path / "made")
+    x = torch.full((2, 10), 20)
+    x[0, :4] = torch.arange(4)
+    process, t = made.process, torch.full((2,), 0.5).double()
+    laws = {}
+    for scale in (0.0, 1.0, 2.5):
+        bound = load_backbone(tmp_path / "made", structure=pdb, guidance_scale=scale)
+        found = process.predict(bound.denoiser, x, t)
+        assert found.rows == 2 * (1 if scale == 1 else 2)
+        laws[scale] = found.log_probs[1]
+        bound.save_pretrained(tmp_path / f"bound{scale}")
+        again = load_backbone(tmp_path / f"bound{scale}")
+        assert again.sample(2, steps=4, seed=0) == bound.sample(2, steps=4, seed=0)
+    assert torch.allclose(laws[0.0], laws[0.0][:1].expand(10, 20))  # without a structure residues are alike
+    expected = (laws[0.0] + 2.5 * (laws[1.0] - laws[0.0])).log_softmax(-1)
+    assert (laws[1.0] - laws[0.0]).abs().max() > 1e-3
+    torch.testing.assert_close(laws[2.5], expected)
+    with pytest.raises(UnsupportedError, match="never learned to do without"):
+        on_structure(backbone(), pdb, guidance_scale=2.0)
+    with pytest.raises(UnsupportedError, match="knows no labels"):
+        made.conditioned_on(1.0)
+
+
+def test_structures_left_out_in_training_teach_the_prior(file: str) -> None:
+    module = Backbone(ProteinCodec(12), MaskedDiffusion(20), network(), conditioning=Brought(dropout=1.0))
+    module.requires_grad_(True).train()
+    module.log = lambda *args, **kwargs: None  # type: ignore[method-assign,assignment]
+    batch = StructureDataModule([file], batch_size=4).collate(np.arange(4))
+    module.training_step(batch | {"position": torch.tensor(0)}, 0).backward()
+    grads = {name: one.grad for name, one in module.denoiser.named_parameters() if one.grad is not None}
+    assert all(grad.isfinite().all() for grad in grads.values()) and grads["W_out.bias"].abs().sum() > 0
 
 
 def test_a_damaged_file(tmp_path: Path) -> None:

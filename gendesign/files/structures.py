@@ -32,6 +32,8 @@ from gendesign.errors import ConfigError, DataError, DesignError
 from gendesign.structures import ATOMS, BOND, LETTERS, Structure
 
 Array = NDArray[np.float64]
+Residues = dict[str, list[tuple[str, Any]]]
+"""Of each chain, the amino acids: letter, and Biopython's residue."""
 
 
 def read_structure(
@@ -49,6 +51,37 @@ def read_structure(
         DataError: the file cannot be read, holds no protein, or the chain is too long.
         ConfigError: there is no such chain or model; the message lists the chains.
     """
+    file, residues, notes = _chains(path, model)
+    return _build(file, _choose(file, residues, chain), residues, notes, max_residues)
+
+
+def read_chains(path: str | Path, *, model: int = 1, max_residues: int = 5000) -> list[Structure]:
+    """Read every protein chain of a file, as `read_structure` reads one; of chains with one sequence, the first.
+
+    Args:
+        path: the file.
+        model: which model of several, counted from 1.
+        max_residues: longer chains are refused.
+
+    Returns:
+        The chains, in the file's order; each is named by the file, with its letter where there are several.
+
+    Raises:
+        DataError: as in `read_structure`.
+        ConfigError: there is no such model.
+    """
+    file, residues, notes = _chains(path, model)
+    _choose(file, residues, next((name for name, found in residues.items() if found), None))
+    chains = [_build(file, name, residues, notes, max_residues) for name, found in residues.items() if found]
+    first: dict[str, Structure] = {}
+    for one in chains:
+        first.setdefault(one.sequence, one)
+    alone = list(first.values())
+    return alone if len(alone) == 1 else [replace(one, name=f"{one.name}:{one.chain}") for one in alone]
+
+
+def _chains(path: str | Path, model: int) -> tuple[Path, Residues, list[str]]:
+    """The amino acids of every chain of a model."""
     file = Path(path).expanduser()
     whole("model", model)
     parsed, notes = _parse(file)
@@ -59,14 +92,7 @@ def read_structure(
         raise ConfigError(f"{file}: there is no model {model}; the file has {len(models)}")
     if len(models) > 1:
         notes.append(f"model {model} of {len(models)}")
-    residues = {part.id: _residues(part) for part in models[model - 1]}
-    chosen = _choose(file, residues, chain)
-    if len(residues[chosen]) > max_residues:
-        raise DataError(
-            f"{file}: chain {chosen!r} has {len(residues[chosen]):,} residues, more than {max_residues:,}; cut out "
-            "the domain to design, or raise max_residues"
-        )
-    return _build(file, chosen, residues[chosen], notes)
+    return file, {part.id: _residues(part) for part in models[model - 1]}, notes
 
 
 def _parse(file: Path) -> tuple[Any, list[str]]:
@@ -129,7 +155,7 @@ def _distance(before: Any, after: Any) -> float:
     return np.inf if first is None or second is None else float(np.linalg.norm(first - second))
 
 
-def _choose(file: Path, residues: dict[str, list[tuple[str, Any]]], chain: str | None) -> str:
+def _choose(file: Path, residues: Residues, chain: str | None) -> str:
     proteins = [name for name, found in residues.items() if found]
     listed = ", ".join(f"{name!r} ({len(residues[name])} residues)" for name in proteins)
     if not proteins:
@@ -147,7 +173,13 @@ def _choose(file: Path, residues: dict[str, list[tuple[str, Any]]], chain: str |
     return chain
 
 
-def _build(file: Path, chain: str, residues: list[tuple[str, Any]], notes: list[str]) -> Structure:
+def _build(file: Path, chain: str, chains: Residues, notes: list[str], max_residues: int) -> Structure:
+    residues, notes = chains[chain], [*notes]
+    if len(residues) > max_residues:
+        raise DataError(
+            f"{file}: chain {chain!r} has {len(residues):,} residues, more than {max_residues:,}; cut out the domain "
+            "to design, or raise max_residues"
+        )
     numbers, missing, alternate, changed = [], [], [], []
     coordinates, cb = np.full((len(residues), 4, 3), np.nan), np.full((len(residues), 3), np.nan)
     for row, (letter, residue) in enumerate(residues):

@@ -95,7 +95,7 @@ def test_order_and_batches_change_nothing(folder: Path) -> None:
 
 def test_what_it_cannot_read_is_invalid(folder: Path) -> None:
     reward = ProteinLanguageModel(str(folder), max_length=5)
-    scores = reward(["MKV", "MKX", "mkv", "", "MKVMKV"])
+    scores = reward(["MKV", "MKX", "mk*", "", "MKVMKV"])
     assert list(scores.status) == [Status.OK] + [Status.INVALID] * 4
     assert "at most 5 residues" in scores.message[4]
     with pytest.raises(UnsupportedError, match="fixed length"):

@@ -46,7 +46,7 @@ def test_a_pattern_of_ones_own_and_as_a_filter() -> None:
 
 
 def test_several_kinds_add_up_and_no_protein_is_invalid() -> None:
-    scores = SequenceLiabilities()(["NGTADPC", "AXA", "aaa"])
+    scores = SequenceLiabilities()(["NGTADPC", "AXA", "aax"])
     assert scores.values[0] == -4.0  # glycosylation and deamidation at 1, cleavage, one cysteine
     assert list(scores.status) == [Status.OK, Status.INVALID, Status.INVALID]
 

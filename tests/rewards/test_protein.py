@@ -101,7 +101,7 @@ def test_windows() -> None:
         ("MK*", r"'\*'"),
         ("MUO", "'OU'"),
         ("M-K", "'-'"),
-        ("mkv", "upper case"),
+        ("mkx", "'x'"),
         ("", "empty"),
     ],
 )
@@ -110,6 +110,12 @@ def test_what_is_no_protein_is_invalid_with_its_reason(design: str, reason: str)
         scores = reward([design, "MKV"])
         assert list(scores.status) == [Status.INVALID, Status.OK] and np.isnan(scores.values[0])
         assert re.search(reason, scores.message[0])
+
+
+def test_letters_are_read_in_either_case() -> None:
+    for reward in EVERY:
+        scores = reward(["mkv", "MkV", "MKV"])
+        assert set(scores.status) == {Status.OK} and (scores.values == scores.values[2]).all()
 
 
 def test_arrays_are_invalid() -> None:

@@ -51,7 +51,7 @@ def test_windows_keep_designs_near_or_far() -> None:
 
 
 @pytest.mark.parametrize("kind", [SequenceIdentity, SequenceSimilarity, Mutations])
-@pytest.mark.parametrize("reference", ["", "MKX", "mkv"])
+@pytest.mark.parametrize("reference", ["", "MKX", "mkx"])
 def test_a_reference_must_be_a_protein(kind: type, reference: str) -> None:
     with pytest.raises(ConfigError, match="reference"):
         kind(reference)
@@ -60,3 +60,9 @@ def test_a_reference_must_be_a_protein(kind: type, reference: str) -> None:
 def test_the_number_of_free_mutations_is_whole() -> None:
     with pytest.raises(ConfigError, match="at_most"):
         Mutations(REFERENCE, at_most=-1)
+
+
+def test_reference_and_designs_are_read_in_either_case() -> None:
+    for reward in (SequenceIdentity("mkv"), SequenceSimilarity("mkv"), Mutations("mkv")):
+        values = reward(["MKV", "mKv"]).values
+        assert values[0] == values[1] == type(reward)("MKV")(["MKV"]).values[0]
