@@ -2,8 +2,9 @@
 
     python benchmarks/gfp.py predictors              (seconds on one CPU core)
     gendesign design gfp out=FOLDER; python benchmarks/gfp.py designs FOLDER
+    python benchmarks/gfp.py seeds                   (a minute: the same designs for seeds 0 to 9, no report)
 
-It needs the table gfp_sarkisyan2016 (`gendesign data get gfp_sarkisyan2016`).
+`predictors` and `backbone` need the table gfp_sarkisyan2016 (`gendesign data get gfp_sarkisyan2016`).
 """
 
 import argparse
@@ -91,12 +92,35 @@ def designs(folder: str) -> None:
     )
 
 
+def seeds() -> None:
+    """What configs/design/gfp.yaml designs, by seed, beside the guide's mean without doubt."""
+    base = gd.load_backbone("protein-gfp", temperature=2.0)
+    auditor, guide = load_reward("gfp-brightness-heldout"), load_reward("gfp-brightness")
+    wild = auditor([AVGFP]).values[0]
+    for reward, steering in (
+        ("gfp-brightness-cautious", gd.SVDD(candidates=32, alpha=0.005)),  # as configs/design/gfp.yaml
+        ("gfp-brightness", gd.SVDD(candidates=10, alpha=0.01)),
+    ):
+        steered_by = load_reward(reward)
+        for seed in range(10):
+            run = gd.design(
+                base, steered_by, steering, num_designs=64, seed=seed, base_designs=0, start=AVGFP, remask=8
+            )
+            held, seen = auditor(run.designs), guide(run.designs)
+            count = [sum(a != b for a, b in zip(one, AVGFP, strict=True)) for one in run.designs]
+            print(
+                f"{reward}, seed {seed}: guide {np.median(seen.values):.3f}, auditor {np.median(held.values):.3f} "
+                f"(std {np.median(held.std):.3f}), above wild type {(held.values > wild).sum()}, by more than its std "
+                f"{(held.values - wild > held.std).sum()}; mutations {min(count)} to {max(count)}"
+            )
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=("predictors", "backbone", "designs"))
+    parser.add_argument("what", choices=("predictors", "backbone", "designs", "seeds"))
     parser.add_argument("folder", nargs="?", help="of a run")
     options = parser.parse_args()
     if options.what == "designs":
         designs(options.folder)
     else:
-        {"predictors": predictors, "backbone": backbone}[options.what]()
+        {"predictors": predictors, "backbone": backbone, "seeds": seeds}[options.what]()

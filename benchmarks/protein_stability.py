@@ -3,12 +3,15 @@
     python benchmarks/protein_stability.py predictors     (a minute on one CPU core)
     python benchmarks/protein_stability.py backbone       (a minute)
     python benchmarks/protein_stability.py designs        (some minutes)
+    python benchmarks/protein_stability.py drakes         (a minute or two a protein to train; folders in --folder)
 
 It needs the tables megascale_backbones and stability_megascale_subset (`gendesign data get NAME`).
 """
 
 import argparse
 import math
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -106,19 +109,46 @@ METHODS = {
 }
 
 
-def designs(num: int, proteins: int) -> None:
+SMALLEST = ["2hdz_A_11-60", "2mkx_A_4-50_L14A", "2l09_A_2-53", "2l6q_A_2-56"]
+"""Test proteins that DRAKES is measured on: small ones, which have four folds."""
+
+
+def drakes(num: int, folder: str) -> None:
+    """Fine-tune on some test proteins by the shipped configuration, then design on these by every method."""
+    data = StructureDataModule(**settings("protein_inverse_folding"))
+    tuned = {}
+    for one in (one for one in data.structures if one.name in SMALLEST):
+        inside = (Path(folder) / one.name).resolve()
+        inside.mkdir(parents=True, exist_ok=True)
+        pdb = inside / f"{one.name}.pdb"
+        pdb.write_text(threaded_pdb(one, one.sequence))
+        keys = ("backbone", "reward.init_args", "heldout.init_args")
+        words = [word for key in keys for word in (f"--model.{key}.structure", str(pdb))]
+        file = str(CONFIGS.parent / "finetune" / "protein_stability.yaml")
+        command = [sys.executable, "-m", "gendesign", "finetune", "--config", file, *words]
+        made = inside / "runs" / "protein-stability-drakes" / "pretrained"
+        if not made.exists():
+            subprocess.run(command, cwd=inside, check=True)
+        tuned[one.name] = str(made)
+    designs(num, list(tuned), tuned)
+
+
+def designs(num: int, names: list[str], tuned: dict[str, str] | None = None) -> None:
     """What the predictors say of designs, recovery, and likelihood under the base: means over proteins, and ranges."""
     data = StructureDataModule(**settings("protein_inverse_folding"))
     rows: dict[str, list[list[float]]] = {}
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        for i in data.indices("test")[:proteins]:
-            one = data.structures[i]
+        for one in (one for one in data.structures if one.name in names):
             path = str(Path(folder) / f"{one.name}.pdb")
             Path(path).write_text(threaded_pdb(one, one.sequence))
+            methods = dict(METHODS)
+            if tuned:
+                fine = gd.DRAKES(tuned=tuned[one.name])
+                methods |= {"DRAKES": (fine, False), f"DRAKES, at most {MUTATIONS} mutations": (fine, True)}
             base = gd.load_backbone("protein-inverse-folding", structure=path)
             guide, auditor = Stability(path), Stability(path, predictor="stability-heldout")
-            for name, (steering, bounded) in METHODS.items():
+            for name, (steering, bounded) in methods.items():
                 given = {"start": one.sequence, "remask": MUTATIONS} if bounded else {}
                 run = gd.design(
                     base, guide, steering, num_designs=num, seed=0, base_designs=0, heldout=auditor, **given
@@ -141,11 +171,14 @@ def designs(num: int, proteins: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=("predictors", "backbone", "designs"))
+    parser.add_argument("what", choices=("predictors", "backbone", "designs", "drakes"))
     parser.add_argument("--num", type=int, default=8, help="designs a protein")
     parser.add_argument("--proteins", type=int, default=18, help="test proteins")
+    parser.add_argument("--folder", default="runs/protein_drakes", help="where what DRAKES trains is kept")
     options = parser.parse_args()
     if options.what == "designs":
-        designs(options.num, options.proteins)
+        designs(options.num, settings("protein_inverse_folding")["test"][: options.proteins])
+    elif options.what == "drakes":
+        drakes(options.num, options.folder)
     else:
         {"predictors": predictors, "backbone": backbone}[options.what]()

@@ -7,6 +7,8 @@ Dauparas et al. 2022, Robust deep learning-based protein sequence design using P
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -51,7 +53,7 @@ def on_structure(
             "this backbone never learned to do without its structure, so there is nothing to guide away from; leave "
             "guidance_scale out, or train with conditioning Brought"
         )
-    codec = StructureCodec(path, chain)
+    codec = StructureCodec(str(Path(path).expanduser().resolve()), chain)  # found from any folder, once saved
     condition = codec.structure.condition().tolist()
     other = backbone.with_denoiser(
         OnStructure(network, condition, guidance_scale=guidance_scale),

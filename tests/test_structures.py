@@ -196,6 +196,43 @@ def test_chains(write) -> None:  # type: ignore[no-untyped-def]
         read_structure(write(dna))
 
 
+NUCLEIC = """\
+HEADER    DNA                                     26-JAN-81   1BNA
+SEQRES   1 A   12   DC  DG  DC  DG  DA  DA  DT  DT  DC  DG  DC  DG
+ATOM      1  O5'  DC A   1      18.935  34.195  25.617  1.00 64.35           O
+ATOM      2  C5'  DC A   1      19.130  33.921  24.219  1.00 44.69           C
+ATOM      3  C4'  DC A   1      19.961  32.668  24.100  1.00 31.28           C
+ATOM     17  P    DG A   2      22.409  31.286  21.483  1.00 58.85           P
+ATOM     18  OP1  DG A   2      23.536  32.157  21.851  1.00 57.82           O
+TER      19       DG A   2
+ATOM     20  O5'   U B  13      12.512  36.112  20.130  1.00 51.20           O
+ATOM     21  C1'   U B  13      11.214  35.420  19.876  1.00 40.03           C
+ATOM     22  N1    U B  13      10.020  35.890  20.411  1.00 39.10           N
+TER      23        U B  13
+HETATM   24 MG    MG A 101      15.100  30.003  22.871  1.00 30.00          MG
+HETATM   25  O   HOH A 102      19.736  31.313  27.066  1.00 50.00           O
+END
+"""
+"""DNA, RNA, an ion and water, as the wwPDB writes them."""
+
+
+def test_nucleic_acids_only(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(
+        DataError, match="no protein in chains 'A', 'B'; nucleic acids and ligands are not read"
+    ):
+        read_structure(write(NUCLEIC))
+    writer = MMCIFIO()
+    writer.set_structure(PDBParser(QUIET=True).get_structure("x", io.StringIO(NUCLEIC)))
+    writer.save(str(tmp_path / "x.cif"))
+    with pytest.raises(DataError, match="no protein in chains 'A', 'B'"):
+        read_structure(tmp_path / "x.cif")
+    with pytest.raises(ConfigError, match=r"chain 'A' is no protein; those that are: 'C' \(3 residues\)"):
+        read_structure(write(NUCLEIC.replace("END\n", chain("MKV", chain="C") + "END\n")), chain="A")
+    assert (
+        read_structure(write(NUCLEIC.replace("END\n", chain("MKV", chain="C") + "END\n"))).sequence == "MKV"
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

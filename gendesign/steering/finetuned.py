@@ -87,7 +87,7 @@ class FineTuned(Steering):
         """Sample the fine-tuned backbone; the reward is not looked at.
 
         Raises:
-            UnsupportedError: nothing was trained yet, or it was trained from another base.
+            UnsupportedError: nothing was trained yet, or it was trained from another base, structure or label.
         """
         name = type(self).__name__
         if self.tuned is None:
@@ -102,6 +102,13 @@ class FineTuned(Steering):
                 f"{self.tuned} was fine-tuned from {base.get('name')}, not from this backbone "
                 f"({backbone.provenance.get('name')}); sample that one"
             )
+        bound = dict(found.denoiser.named_buffers())
+        for key, value in backbone.denoiser.named_buffers():  # a structure or a label that it is bound to
+            if key in bound and not torch.equal(bound[key].to(value), value):
+                raise UnsupportedError(
+                    f"{self.tuned} was fine-tuned on another {key.rpartition('.')[2]} (structure, label) than this "
+                    "backbone is bound to; fine-tune on this one"
+                )
         policy = Backbone(backbone.codec, backbone.process, found.denoiser).to(backbone.device).eval()
         return TunedSampler(policy, backbone if self.measure_kl else None)
 

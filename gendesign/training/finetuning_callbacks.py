@@ -68,7 +68,12 @@ class GuardedExport(ExportPretrained):
             self._export(trainer, pl_module, {k: v for k, v in shown.items() if v == v})
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Nothing: what left the bands is not kept."""
+        """Say so if nothing was kept; what left the bands is not."""
+        if self.best == -float("inf"):
+            log.warning(
+                "nothing was kept: no validation stayed within the guard's bands; raise alpha, lower lr, or validate "
+                "earlier (val_check_interval)"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """The best figures so far, and validations outside in a row."""

@@ -123,3 +123,18 @@ def test_training_methods_reach_the_network_of_a_structure(
         name for name, one in tuned.denoiser.named_parameters() if one.grad is not None and one.grad.any()
     ]
     assert any("decoder_layers" in name for name in moved) and any("encoder_layers" in name for name in moved)
+
+
+def test_what_was_fine_tuned_on_a_structure_designs_on_that_one(
+    pair: tuple[Backbone, Stability], tmp_path: Path
+) -> None:
+    bound, reward = pair
+    bound.save_pretrained(tmp_path / "tuned")
+    method = gd.DRAKES(tuned=str(tmp_path / "tuned"))
+    run = gd.design(bound, reward, method, num_designs=3, base_designs=0, seed=0, start=OWN, remask=2)
+    assert all(sum(a != b for a, b in zip(one, OWN, strict=True)) <= 2 for one in run.designs)
+    assert np.isfinite(run.values).all()
+    other = bound.with_denoiser(copy.deepcopy(bound.denoiser))
+    other.denoiser.condition[0, 0] += 1.0
+    with pytest.raises(UnsupportedError, match="fine-tuned on another condition"):
+        method(other, reward)

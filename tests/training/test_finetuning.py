@@ -290,6 +290,15 @@ def test_the_guard_catches_the_run_without_a_price(tmp_path: Path, alpha: float,
         assert kept.provenance["training"]["val_heldout"] >= 0 and guarded.outside == 0
 
 
+def test_a_guard_that_keeps_nothing_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    module = FineTuning(
+        small_backbone(), GCContent(), PolicyGradient(), steps=3, batch_size=4, val_designs=8, val_times=1
+    )
+    guarded = GuardedExport(str(tmp_path / "kept"), monitor="val_guide", guard=Guard(naturalness=(1e6, None)))
+    fit(module, 1, guarded, val_check_interval=1)
+    assert not (tmp_path / "kept").exists() and "nothing was kept" in caplog.text
+
+
 class Bump(DifferentiableReward):
     """-|x - c|^2 in the user's units."""
 
