@@ -22,7 +22,6 @@ from torch import Generator, Tensor
 from gendesign.building import Configurable, finite, whole
 from gendesign.errors import ConfigError, DataError
 
-
 Given = dict[str, Tensor | None]
 
 
