@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -137,14 +138,6 @@ class TokenCodec(Codec):
             DesignError: a design that the codec cannot represent.
         """
 
-    @abstractmethod
-    def join(self, tokens: list[str | None]) -> Any:
-        """The design that tokens make; it never raises.
-
-        Args:
-            tokens: None where there is PAD, `FREE` where there is MASK.
-        """
-
     def split_template(self, template: Any) -> list[str | None]:
         """The tokens that a template fixes, `FREE` where it is free, None where there is PAD; L of them.
 
@@ -175,10 +168,6 @@ class TokenCodec(Codec):
         """
         rows = [self.ids(design) for design in designs]
         return torch.tensor(rows, dtype=torch.long).reshape(len(rows), self.length)
-
-    def decode(self, x: Int[Tensor, "B L"]) -> list[Any]:
-        tokens: list[str | None] = [*self.vocabulary, *([None] if self.variable else []), FREE]
-        return [self.join([tokens[i] for i in row]) for row in x.tolist()]
 
     def relax(self, x: Float[Tensor, "B L V"]) -> Float[Tensor, "B L K"]:
         """Probabilities of the K tokens; MASK's, where they come with one, is left out."""
@@ -248,13 +237,15 @@ class SequenceCodec(TokenCodec):
             raise DesignError("expected a sequence, got an empty one")
         return list(design)
 
-    def join(self, tokens: list[str | None]) -> str:
-        """The string of the letters; MASK, which is no part of a design, shows as '*'.
+    def decode(self, x: Int[Tensor, "B L"]) -> list[str]:
+        """The strings of the letters; MASK, which is no part of a design, shows as '*'.
 
         A PAD before a letter cannot be a design: it shows as '-' there, which `is_valid` refuses.
         """
-        text = "".join(["-" if token is None else token for token in tokens])
-        return text.rstrip("-") if self.variable else text
+        letters = np.array([*self.alphabet, *("-" if self.variable else ""), FREE])
+        rows = np.ascontiguousarray(letters[x.cpu().numpy()])  # letters side by side are the string
+        text: list[str] = rows.view(f"<U{self.length}").reshape(len(rows)).tolist()
+        return [one.rstrip("-") for one in text] if self.variable else text
 
     def normal(self, text: str) -> str:
         """In upper case where the alphabet is."""

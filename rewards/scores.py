@@ -58,15 +58,15 @@ class Scores:
         if values.ndim != 1:
             raise RewardError(f"scores must be one number per design, got an array of shape {values.shape}")
         n = len(values)
-        status = [Status(s) for s in self.status] or [Status.OK] * n
+        status = [s if type(s) is Status else Status(s) for s in self.status] or [Status.OK] * n
         message = list(self.message) or [""] * n
         std = None if self.std is None else np.array(self.std, dtype=np.float64)
         num_std = n if std is None else len(std)
         for what, length in (("statuses", len(status)), ("messages", len(message)), ("deviations", num_std)):
             if length != n:
                 raise RewardError(f"scores of {n} designs need {n} {what}, got {length}")
-        for i in range(n):
-            if status[i] is Status.OK and not np.isfinite(values[i]):
+        for i in np.flatnonzero(~np.isfinite(values)).tolist():
+            if status[i] is Status.OK:
                 status[i] = Status.FAILED
                 message[i] = message[i] or f"the reward returned {values[i]}, which is not a finite number"
         bad = np.array([s is not Status.OK for s in status], dtype=bool)
@@ -116,9 +116,9 @@ class Scores:
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
         return Scores(
             self.values[rows],
-            tuple(self.status[i] for i in rows),
+            tuple(self.status[i] for i in rows.tolist()),
             None if self.std is None else self.std[rows],
-            tuple(self.message[i] for i in rows),
+            tuple(self.message[i] for i in rows.tolist()),
             self.seconds,
         )
 

@@ -19,6 +19,9 @@ from copy import copy
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from jaxtyping import Int
+from torch import Tensor
+
 from gendesign.codecs import FREE, TokenCodec
 from gendesign.errors import ConfigError, DesignError
 from gendesign.molecules import sized_rings
@@ -130,6 +133,10 @@ class MoleculeCodec(TokenCodec):
                 f"expected a molecule of at most {self.length} tokens, got {len(tokens)}: {shown(name)}"
             )
         return tokens
+
+    def decode(self, x: Int[Tensor, "B L"]) -> list[str]:
+        tokens: list[str | None] = [*self.vocabulary, *([None] if self.variable else []), FREE]
+        return [self.join([tokens[i] for i in row]) for row in x.tolist()]
 
     def join(self, tokens: list[str | None]) -> str:
         """The canonical SMILES of the symbols; PAD is skipped, and with a MASK among them it is empty."""

@@ -37,7 +37,7 @@ def arena(request: pytest.FixtureRequest, make_points_arena: Callable[..., Any])
 @pytest.mark.whole
 def test_svdd_with_exact_values_and_steps_approaches_the_target(arena: Any, tv: Callable[..., float]) -> None:
     """Its distance falls as candidates grow, to the Monte-Carlo floor; one candidate is the base."""
-    num, distance = 6_000, {}
+    num, distance = 3_000, {}
     for m in (1, 4, 64):
         method = SVDD(candidates=m, alpha=arena.alpha, value=arena.exact_value())
         frequencies = arena.frequencies(method, num, steps=4)
@@ -64,16 +64,16 @@ def test_look_ahead_at_the_mean_is_biased(arena: Any, tv: Callable[..., float]) 
 
 @pytest.mark.whole
 def test_best_of_n_by_importance(arena: Any, tv: Callable[..., float]) -> None:
-    method = BestOfN(candidates=64, selection="resample", alpha=arena.alpha)
-    frequencies = arena.frequencies(method, 3_000, steps=3)
-    assert tv(frequencies, arena.target) < 0.02 + arena.floor(3_000)
+    method = BestOfN(candidates=48, selection="resample", alpha=arena.alpha)
+    frequencies = arena.frequencies(method, 1_500, steps=3)
+    assert tv(frequencies, arena.target) < 0.02 + arena.floor(1_500)
 
 
 @pytest.mark.whole
 def test_a_huge_alpha_gives_the_base_back(arena: Any, tv: Callable[..., float]) -> None:
     method = SVDD(candidates=4, alpha=1e9)
-    steered = arena.frequencies(method, 1_500, steps=16, exact=False)
-    plain = arena.frequencies(Unsteered(), 1_500, steps=16, exact=False, seed=1)
+    steered = arena.frequencies(method, 1_500, steps=8, exact=False)
+    plain = arena.frequencies(Unsteered(), 1_500, steps=8, exact=False, seed=1)
     assert tv(steered, plain) < 0.05
     assert tv(arena.frequencies(method, 1_500, steps=4), arena.p) < 0.03
 
