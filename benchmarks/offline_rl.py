@@ -162,7 +162,7 @@ def main() -> None:
         "--updates", type=int, default=0, help="another number than the setting's: a section of its own"
     )
     parser.add_argument("--methods", default="TD3+BC,IQL")
-    parser.add_argument("--arms", default="real,unguided,diagonal")
+    parser.add_argument("--arms", default="real,unguided,diagonal,loop")
     parser.add_argument("--page", action="store_true", help="only write the page from what is measured")
     given = parser.parse_args()
     torch.set_num_threads(1)
