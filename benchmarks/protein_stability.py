@@ -2,6 +2,7 @@
 
     python benchmarks/protein_stability.py predictors     (a minute on one CPU core)
     python benchmarks/protein_stability.py backbone       (a minute)
+    python benchmarks/protein_stability.py guided         (a minute)
     python benchmarks/protein_stability.py designs        (some minutes)
     python benchmarks/protein_stability.py drakes         (a minute or two a protein to train; folders in --folder)
 
@@ -99,6 +100,29 @@ def backbone() -> None:
     )
 
 
+def guided() -> None:
+    """Recovery of samples by the scale of guidance toward the structure, and their likelihood at scale 1."""
+    data = StructureDataModule(**settings("protein_inverse_folding"))
+    test = [data.structures[i] for i in data.indices("test")]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{one.name}.pdb" for one in test]
+        for one, path in zip(test, paths, strict=True):
+            path.write_text(threaded_pdb(one, one.sequence))
+        for scale in (1.0, 1.5, 2.0):
+            own, nats = [], []
+            for one, path in zip(test, paths, strict=True):
+                base, bound = (
+                    gd.load_backbone("protein-inverse-folding", structure=str(path), guidance_scale=w)
+                    for w in (1.0, scale)
+                )
+                drawn = bound.sample(8, seed=0)
+                own.append(np.mean([[a == b for a, b in zip(d, one.sequence, strict=True)] for d in drawn]))
+                nats.append(float(base.log_likelihood(drawn, num_times=16).mean()) / len(one))
+            print(
+                f"guidance_scale {scale:g}: recovery {np.mean(own):.1%}, perplexity {math.exp(-np.mean(nats)):.1f}"
+            )
+
+
 MUTATIONS = 5
 METHODS = {
     "base": (gd.Unsteered(), False),
@@ -171,7 +195,7 @@ def designs(num: int, names: list[str], tuned: dict[str, str] | None = None) -> 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=("predictors", "backbone", "designs", "drakes"))
+    parser.add_argument("what", choices=("predictors", "backbone", "guided", "designs", "drakes"))
     parser.add_argument("--num", type=int, default=8, help="designs a protein")
     parser.add_argument("--proteins", type=int, default=18, help="test proteins")
     parser.add_argument("--folder", default="runs/protein_drakes", help="where what DRAKES trains is kept")
@@ -181,4 +205,4 @@ if __name__ == "__main__":
     elif options.what == "drakes":
         drakes(options.num, options.folder)
     else:
-        {"predictors": predictors, "backbone": backbone}[options.what]()
+        {"predictors": predictors, "backbone": backbone, "guided": guided}[options.what]()
