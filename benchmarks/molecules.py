@@ -2,8 +2,10 @@
 
     python benchmarks/molecules.py --out runs/molecules         (writes benchmarks/MOLECULES.md)
 
-One pool of unsteered molecules is drawn and kept in --out; best-of-N takes the best of consecutive groups of it, which
-is what drawing them anew for every objective would give. Each run is kept too, so that the command continues.
+One pool of unsteered molecules is drawn and kept in --out, at the backbone's own temperature; best-of-N takes the best
+of consecutive groups of it, which is what drawing them anew for every objective would give. Each run is kept too, so
+that the command continues. SVDD is what `gendesign design molecules` runs: in the backbone's own order, greedy, the
+best of some paths.
 """
 
 from __future__ import annotations
@@ -11,10 +13,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +24,36 @@ import numpy as np
 import torch
 
 import gendesign as gd
+from gendesign.backbone import Backbone
 from gendesign.determinism import generator
 from gendesign.metrics.similarity import molecule_distance
 from gendesign.molecules.chemistry import molecule
 from gendesign.molecules.descriptors import logp, qed, synthetic_accessibility
 from gendesign.provenance import fingerprint
-from gendesign.steering.particles import make_plan
-from gendesign.steering.sampler import run_sampler
+from gendesign.steering.particles import Cost, make_plan
+from gendesign.steering.sampler import Sampler, Steering, run_sampler
 
 HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Goal:
+    """An objective: its words, the temperature at which SVDD draws candidates, its numbers of paths, designs a run."""
+
+    words: str
+    temperature: float = 0.75
+    paths: tuple[int, ...] = (4,)
+    designs: int = 24
+
+
 OBJECTIVES = {
-    "qed": "drug-likeness (QED)",
-    "drug-like": "several goals at once: QED, SA, logP",
-    "penalised-logp": "penalised logP",
-    "guacamol-osimertinib": "GuacaMol osimertinib MPO",
-    "guacamol-fexofenadine": "GuacaMol fexofenadine MPO",
-    "guacamol-ranolazine": "GuacaMol ranolazine MPO",
-    "guacamol-perindopril": "GuacaMol perindopril MPO",
-    "guacamol-amlodipine": "GuacaMol amlodipine MPO",
-    "guacamol-zaleplon": "GuacaMol zaleplon MPO",
-    "guacamol-sitagliptin": "GuacaMol sitagliptin MPO",
+    "qed": Goal("drug-likeness (QED)", 0.85, (1, 3), 64),
+    "drug-like": Goal("several goals at once: QED, SA, logP", 0.75, (1, 3), 64),
+    "guacamol-perindopril": Goal("GuacaMol perindopril MPO"),
+    "guacamol-median-1": Goal("GuacaMol median molecules 1"),
+    "guacamol-c9h10n2o2pf2cl": Goal("GuacaMol isomers of C9H10N2O2PF2Cl"),
+    "molecule-seh": Goal("predicted inhibition of sEH (molecule-seh, pIC50)"),
+    "guacamol-zaleplon": Goal("GuacaMol zaleplon MPO"),
 }
 
 
@@ -80,6 +92,17 @@ def spread(molecules: list[str]) -> float:
     return float(np.nanmean(distance[~np.eye(len(molecules), dtype=bool)]))
 
 
+def sampled(backbone: Backbone, sampler: Sampler, num: int, seed: int) -> tuple[list[str], Cost]:
+    """Designs in blocks of 64, each with a stream of its own, and what they cost."""
+    plan, designs, cost = make_plan(backbone, steps=1), [], Cost()
+    for block, first in enumerate(range(0, num, 64)):
+        noise = generator(seed, "molecules", block)
+        final = run_sampler(sampler, min(64, num - first), plan, generator=noise)
+        designs += backbone.codec.decode(final.x)
+        cost = cost + final.cost
+    return designs, cost
+
+
 class Bench:
     """A backbone, its pool of unsteered molecules, and the runs on it."""
 
@@ -87,7 +110,7 @@ class Bench:
         self.a = a
         self.backbone = gd.load_backbone(a.backbone, precision=a.precision)
         mark = fingerprint(self.backbone)
-        told = f"{mark}-{a.precision}-{a.steps}-{a.num}-{a.pool}"
+        told = f"{mark}-{a.precision}-{a.pool}"
         self.folder = a.out / hashlib.sha256(told.encode()).hexdigest()[:12]
         found = kept(self.folder / "pool.json", self.draw)
         self.pool: list[str] = found["molecules"]
@@ -96,15 +119,9 @@ class Bench:
     def draw(self) -> dict[str, Any]:
         """Unsteered molecules, of a seed that no run has."""
         begun = time.perf_counter()
-        plan = make_plan(self.backbone, steps=self.a.steps)
-        sampler, molecules, rows = gd.Unsteered()(self.backbone), [], 0
-        for block, first in enumerate(range(0, self.a.pool, 64)):
-            noise = generator(1000, "pool", block)
-            final = run_sampler(sampler, min(64, self.a.pool - first), plan, generator=noise)
-            molecules += self.backbone.codec.decode(final.x)
-            rows += final.cost.network_rows
+        molecules, cost = sampled(self.backbone, gd.Unsteered()(self.backbone), self.a.pool, 1000)
         seconds = time.perf_counter() - begun
-        return {"molecules": molecules, "rows": rows / self.a.pool, "seconds": seconds}
+        return {"molecules": molecules, "rows": cost.network_rows / self.a.pool, "seconds": seconds}
 
     def values(self, name: str) -> np.ndarray:
         """An objective's values of the pool, NaN where it has none."""
@@ -116,42 +133,42 @@ class Bench:
         return np.array([np.nan if v is None else v for v in kept(self.folder / name / "pool.json", score)])
 
     def best_of(self, name: str, n: int) -> dict[str, float]:
-        """The best of consecutive groups of n, as many as are asked for, or as the pool has."""
+        """The best of consecutive groups of n, as many as SVDD has designs, or as the pool has."""
         values = self.values(name)
-        groups = min(self.a.num, len(values) // n)
+        groups = min(OBJECTIVES[name].designs * self.a.seeds, len(values) // n)
         scores = np.where(np.isfinite(values), values, -np.inf)[: groups * n].reshape(groups, n)
         chosen = scores.argmax(1) + np.arange(groups) * n
         told = measured([self.pool[i] for i in chosen], values[chosen])
         return told | {"rows": n * self.rows_each, "calls": n, "processor": 0.0, "designs": groups}
 
-    def run(self, name: str, label: str, method: Any, seed: int, unmasking: Any = None) -> dict[str, float]:
-        """A steered run in numbers."""
+    def run(
+        self, name: str, label: str, method: Steering, seed: int, temperature: float | None = None
+    ) -> dict[str, Any]:
+        """A steered run in numbers; what steering spends, without judging the designs."""
+        num = OBJECTIVES[name].designs
 
         def make() -> dict[str, Any]:
+            backbone = self.backbone
+            if temperature is not None:
+                backbone = gd.load_backbone(
+                    self.a.backbone, precision=self.a.precision, temperature=temperature
+                )
+            reward = gd.load_reward(name)
             begun, used = time.perf_counter(), time.process_time()
-            run = gd.design(
-                self.backbone,
-                gd.load_reward(name),
-                method,
-                num_designs=self.a.num,
-                steps=self.a.steps,
-                seed=seed,
-                base_designs=0,
-                unmasking=unmasking,
-            )
-            cost = run.cost
-            told = measured(run.designs, run.values)
-            return told | {
-                "rows": cost.network_rows / self.a.num, "calls": cost.reward_calls / self.a.num,
-                "seconds": time.perf_counter() - begun, "processor": time.process_time() - used,
-                "designs": self.a.num, "molecules": run.designs,
+            designs, cost = sampled(backbone, method(backbone, reward), num, seed)
+            seconds, processor = time.perf_counter() - begun, time.process_time() - used
+            return measured(designs, reward(designs).values) | {
+                "rows": cost.network_rows / num, "calls": cost.reward_calls / num,
+                "seconds": seconds, "processor": processor, "designs": num, "molecules": designs,
             }  # fmt: skip
 
-        return kept(self.folder / name / f"{label}-{seed}.json", make)
+        return kept(self.folder / name / f"{label}-{num}-{seed}.json", make)
 
     def median(self, runs: list[dict[str, Any]]) -> dict[str, float]:
-        """Medians over seeds."""
-        return {key: float(np.median([run[key] for run in runs])) for key in runs[0] if key != "molecules"}
+        """Medians over seeds, and the lowest and highest median."""
+        told = {key: float(np.median([run[key] for run in runs])) for key in runs[0] if key != "molecules"}
+        medians = [run["median"] for run in runs]
+        return told | {"low": min(medians), "high": max(medians)}
 
 
 HEAD = (
@@ -162,31 +179,33 @@ HEAD = (
 def line(label: str, one: dict[str, float]) -> str:
     """A row of a table."""
     seconds = f"{one['processor']:.0f}" if one["processor"] else ""
+    spread = f" ({one['low']:.3f} to {one['high']:.3f})" if one.get("low") != one.get("high") else ""
     return (
-        f"| {label} | {one['median']:.3f} | {one['best']:.3f} | {100 * one['box']:.0f} % | {one['diversity']:.3f} "
+        f"| {label} | {one['median']:.3f}{spread} | {one['best']:.3f} | {100 * one['box']:.0f} % "
+        f"| {one['diversity']:.3f} "
         f"| {one['sa']:.2f} | {100 * one['distinct']:.0f} % | {one['rows']:.0f} | {one['calls']:.0f} | {seconds} |"
     )
 
 
-def table(bench: Bench, name: str, words: str, seeds: int) -> list[str]:
+def table(bench: Bench, name: str) -> list[str]:
     """The methods on one objective."""
     a = bench.a
-    greedy = gd.SVDD(candidates=a.candidates, selection="argmax")
-    lines = [f"## {words}", "", HEAD, "|---" * 10 + "|", line("unsteered", bench.best_of(name, 1))]
-    for label, rule in (("in order", None), ("ancestral", gd.Ancestral())):
-        svdd = bench.median(
-            [bench.run(name, f"svdd-{a.candidates}-{label}", greedy, s, rule) for s in range(seeds)]
-        )
-        lines.append(line(f"**SVDD, {label}**", svdd))
-        equal_rows, equal_calls = (
-            max(1, round(svdd[key] / each)) for key, each in (("rows", bench.rows_each), ("calls", 1))
-        )
-        for n, what in ((equal_rows, "evaluations"), (equal_calls, "calls")):
+    goal = OBJECTIVES[name]
+    seeds = range(a.first_seed, a.first_seed + a.seeds)
+    lines = [f"## {goal.words}", "", HEAD, "|---" * 10 + "|", line("unsteered", bench.best_of(name, 1))]
+    for paths in goal.paths:
+        method = gd.SVDD(candidates=a.candidates, selection="argmax", paths=paths)
+        label = f"svdd-{a.candidates}-{paths}-{goal.temperature}"
+        svdd = bench.median([bench.run(name, label, method, seed, goal.temperature) for seed in seeds])
+        many = "one path" if paths == 1 else f"best of {paths} paths"
+        lines.append(line(f"**SVDD, {many}**", svdd))
+        for each, what in ((bench.rows_each, "evaluations"), (1, "calls")):
+            n = max(1, round(svdd["rows" if what == "evaluations" else "calls"] / each))
             best = bench.best_of(name, n)
             lines.append(line(f"best of {n} (equal {what}; {best['designs']} groups)", best))
         generations = max(1, round(svdd["calls"] / 2) - 1)
         bred = gd.Genetic(population=2, generations=generations)
-        genetic = bench.median([bench.run(name, f"genetic-{generations}", bred, s) for s in range(seeds)])
+        genetic = bench.median([bench.run(name, f"genetic-{generations}", bred, seed) for seed in seeds])
         lines.append(line(f"genetic, {generations} generations (equal calls)", genetic))
     return [*lines, ""]
 
@@ -198,33 +217,31 @@ def main() -> None:
     parser.add_argument("--backbone", default="molecule-zinc")
     parser.add_argument("--out", type=Path, default=Path("runs/molecules"))
     parser.add_argument("--page", type=Path, default=HERE / "MOLECULES.md")
-    parser.add_argument("--steps", type=int, default=32)
-    parser.add_argument("--num", type=int, default=64)
     parser.add_argument("--candidates", type=int, default=10)
     parser.add_argument("--precision", default="bfloat16")
-    parser.add_argument("--pool", type=int, default=4096)
+    parser.add_argument("--pool", type=int, default=2048)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES))
+    parser.add_argument("--first-seed", type=int, default=2, help="0 and 1 served to choose the settings")
+    parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES), choices=OBJECTIVES)
     a = parser.parse_args()
     bench = Bench(a)
     lines = [
         "# Molecules",
         "",
-        f"    python benchmarks/molecules.py --steps {a.steps} --num {a.num} --pool {a.pool} --seeds {a.seeds} "
-        f"--objectives {' '.join(a.objectives)}",
+        "    python benchmarks/molecules.py",
         "",
-        f"Backbone {a.backbone} ({a.precision}, at its own temperature of .75). SVDD keeps the best of {a.candidates}",
-        f"candidates, in the backbone's own order or in {a.steps} ancestral steps. {a.num} designs a run; medians",
-        f"over {a.seeds} seeds. Best-of-N takes",
-        f"the best of consecutive groups of one pool of {a.pool:,} unsteered molecules, {a.num} groups or as many as",
-        "there are. **In the box**: QED > .8, SA < 3 and logP 1 to 4. **Diversity**: mean Tanimoto distance (ECFP4) of",
-        "two designs. Evaluations and calls are a design's, as spent; CPU seconds a whole run's, judging included, on",
-        f"{torch.get_num_threads()} threads of {os.cpu_count()} cores.",
+        f"Backbone {a.backbone} ({a.precision}), in its own order. SVDD keeps the best of {a.candidates} candidates a",
+        "step, drawn at a temperature of .85 for QED and .75 for the others, and the best of so many paths. 64 designs",
+        f"a run, 24 for GuacaMol's goals; medians over {a.seeds} seeds (and their range) that chose no settings.",
+        f"Best-of-N takes the best of consecutive groups of one pool of {a.pool:,} unsteered molecules, drawn",
+        "at .75, as many groups as SVDD has designs, or as the pool has. **In the box**: QED > .8, SA < 3 and logP 1",
+        "to 4. **Diversity**: mean Tanimoto distance (ECFP4) of two designs. Evaluations and calls are a design's,",
+        f"as spent; CPU seconds a whole run's steering, on {torch.get_num_threads()} thread.",
         "",
     ]
     for name in a.objectives:
-        lines += table(bench, name, OBJECTIVES.get(name, name), a.seeds)
-        print("\n".join(lines[-14:]), flush=True)
+        lines += table(bench, name)
+        print("\n".join(lines[-16:]), flush=True)
         notes = HERE / "molecules_notes.md"
         told = notes.read_text().splitlines() if notes.exists() else []
         versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}."
