@@ -39,6 +39,10 @@ PARTLY = """\
   **regret** is the largest measured score, {best:.2f}, less the best of a seed's designs, mean over seeds.
 """
 
+COMPARED = "arena_compared.md"
+SECTIONS = (COMPARED, "arena_proteins.md", "arena_molecules.md")
+"""Where nothing is exact: words, and the tables of a `gendesign compare`. The last is molecule_arena.py's."""
+
 COLUMNS = (
     "| method | size | TV | TV of seeds | exact TV | mean reward (range) | KL | exact KL | log p | KL bound "
     "| evaluations | calls | s |"
@@ -51,10 +55,20 @@ def write_page(
     config: dict[str, Any],
     records: list[dict[str, Any]],
     grown: dict[str, dict[int, dict[str, Any]]],
-    *,
-    compared: Path | None = None,
+    trained: list[dict[str, Any]],
+    seconds: dict[str, float],
 ) -> None:
-    """Write the page, and its figure beside it."""
+    """Write the page, and its figure beside it.
+
+    Args:
+        path: of the page.
+        arena: the space.
+        config: what was compared.
+        records: a method at a budget each.
+        grown: exact laws of methods, by their size.
+        trained: fine-tuned networks, with their exact laws.
+        seconds: processor time of each part of the work.
+    """
     num, seeds = config["num_designs"], config["seeds"]
     q, p = arena.target, arena.p
 
@@ -104,6 +118,8 @@ def write_page(
             ]
             lines.append("")
     lines += [*_growth(grown, config["exact_sizes"], len(p)), ""]
+    if trained:
+        lines += [*_trained(trained, arena), ""]
     figure = path.with_name(config["figure"])
     _draw(figure, config, records)
     lines += [
@@ -119,15 +135,21 @@ def write_page(
     notes = path.with_name(config["notes"])
     if notes.exists():
         lines += [notes.read_text()]
-    if compared is not None:
-        notes = path.with_name("arena_compared.md")
-        lines += [notes.read_text(), (compared / "results.md").read_text()]
-    for more in ("arena_molecules.md", "arena_proteins.md"):  # the first is written by molecule_arena.py
-        other = path.with_name(more)
-        if other.exists() and path.name == "ARENA.md":
-            lines += [other.read_text()]
+    parts = ", ".join(f"{part} {spent:.0f}" for part, spent in seconds.items() if spent)
+    lines += [
+        f"Seconds of one core's processor time, all of the above: {parts}; {sum(seconds.values()) / 60:.0f} minutes.",
+        "",
+    ]
+    if path.name == "ARENA.md":
+        lines += [section.read_text() for section in map(path.with_name, SECTIONS) if section.exists()]
     lines.append(f"Python {platform.python_version()}, PyTorch {torch.__version__}, one thread.")
     path.write_text("\n".join(lines) + "\n")
+
+
+def retell(section: Path, compared: Path) -> None:
+    """Put the tables of a `gendesign compare` under the words of a section, in the place of earlier ones."""
+    words = section.read_text().split("Medians over seeds,")[0].rstrip()
+    section.write_text(f"{words}\n\n{(compared / 'results.md').read_text()}")
 
 
 def _partly(arena: Any) -> str:
@@ -154,15 +176,39 @@ def _growth(grown: dict[str, dict[int, dict[str, Any]]], sizes: list[int], num: 
     return lines
 
 
+def _trained(trained: list[dict[str, Any]], arena: Any) -> list[str]:
+    q, p = arena.target, arena.p
+    best = float(q @ arena.r) - arena.alpha * float(torch.xlogy(q, q / p).sum())
+    lines = [
+        "## Fine-tuned networks, without sampling",
+        "",
+        f"The objective is E[r] - α KL(q ‖ p), at most {best:.4f}; trajectories and seconds (of one core) are those of",
+        "training, everything else is exact.",
+        "",
+        "| method | training seed | updates | trajectories | mean reward | KL(q ‖ p) | objective | exact KL "
+        "| exact TV | seconds |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for one in trained:
+        law = one["law"]
+        told = [
+            one["method"], one["seed"], one["updates"], f"{one['trajectories']:,}", f"{law['mean_reward']:.4f}",
+            f"{law['kl_to_base']:.3f}", f"{law['mean_reward'] - arena.alpha * law['kl_to_base']:.4f}",
+            f"{law['kl_to_target']:.3f}", f"{law['tv']:.3f}", f"{one['seconds']:.0f}",
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(map(str, told)) + " |")
+    return lines
+
+
 def _row(one: dict[str, Any], partial: bool) -> str:
     if "reason" in one:
         return f"| {one['method']} | | not run: {one['reason'].replace('|', '/')} |" + " |" * (
             10 + 2 * partial
         )
-    law = one["exact"] or {}
 
     def known(name: str) -> str:
-        return f"{max(law[name], 0.0):.3f}" if name in law else ""
+        values = [law[name] for law in one["exact"]]  # fine-tuned networks may be several
+        return f"{max(sum(values) / len(values), 0.0):.3f}" if values else ""
 
     low, high = one["reward_range"]
     seeds = f"{min(one['tv_seeds']):.3f} to {max(one['tv_seeds']):.3f}"

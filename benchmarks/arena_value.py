@@ -62,10 +62,10 @@ def main() -> None:
         limit_val_batches=0,
     )
     trainer.fit(model, data)
-    model.save_pretrained(arguments.out / "value", training={"updates": arguments.updates})
-    print(
-        {name: float(value) for name, value in trainer.callback_metrics.items()}, time.process_time() - start
-    )
+    seconds = round(time.process_time() - start, 1)
+    facts = {"updates": arguments.updates, "seconds": seconds}
+    model.save_pretrained(arguments.out / "value", training=facts)
+    print({name: float(value) for name, value in trainer.callback_metrics.items()}, f"{seconds:.0f} s")
 
 
 if __name__ == "__main__":
