@@ -67,6 +67,12 @@ def test_what_cannot_be_shown_is_said(data):
     assert "TQ" not in text and "data:image" not in text
 
 
+def test_some_episodes_stand_for_the_whole(data):
+    text = render_trajectories(data, whole=(1_234_567, 76_543))
+    assert "1,234,567" in text and "76,543 episodes" in text
+    assert f"{len(data.episodes)} episodes, evenly spread" in text
+
+
 def test_other_data_are_refused(data, real):
     other = dataclasses.replace(
         real,
