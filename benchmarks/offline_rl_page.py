@@ -20,7 +20,7 @@ PENDULUM = """Written by `python benchmarks/offline_rl.py{more}`. The setting is
     The backbone, `rl-pendulum`, was trained on more than these: 200,000 transitions, by better policies as
     well. So synthetic data bring knowledge of their own, and that they beat real data alone is no merit of
     guidance; what guidance adds is seen beside unguided data."""
-MUJOCO = """Written by `python benchmarks/offline_rl.py {environment} --expert ...{more}`, which made everything
+MUJOCO = """Written by `python benchmarks/offline_rl.py {environment} --expert ...{more}`, which makes everything
     itself: {real:,} transitions by random actions and by a clone of an expert with noise of 1, .6, .4, .3 and
     .2 of half the range of actions (the expert's own episodes are not among them), and a backbone of segments
     of 16 transitions trained on the same data by `configs/train/rl_hopper.yaml` (3,000 steps). Agents and
