@@ -221,7 +221,25 @@ def _compose_files(
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise ConfigError(f"configuration {name!r} cannot be composed: {_one_line(error)}") from error
     assert isinstance(plain, dict)
+    # what a configuration says of the option that it chooses itself is not meant for another one
+    own = _own_choices(name, every)
+    others_chosen = {key: value for key, value in files.items() if own.get(key) != value}
+    plain |= {key: read_yaml(options(key, folders=folders)[value]) for key, value in others_chosen.items()}
     return typing.cast(dict[str, Any], plain)
+
+
+def _own_choices(name: str, folders: Sequence[Path]) -> dict[str, str]:
+    """Which option of each group a configuration chooses, itself or by one that it builds on."""
+    file = next((path for folder in folders if (path := folder / f"{name}.yaml").exists()), None)
+    found: dict[str, str] = {}
+    for entry in [] if file is None else read_yaml(file).get("defaults") or []:
+        if isinstance(entry, str):
+            found |= _own_choices(entry, folders)
+            continue
+        for key, value in entry.items():
+            group = str(key).removeprefix("override ")
+            found["heldout" if group == "reward@heldout" else group] = str(value)
+    return found
 
 
 def _check_keys(plain: Mapping[str, Any]) -> None:

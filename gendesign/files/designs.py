@@ -113,6 +113,8 @@ ENDINGS = (*TEXT_TABLES, *FASTA_ENDINGS, *SMILES_ENDINGS, *SDF_ENDINGS, *PICTURE
 
 def names_file(word: str) -> bool:
     """Whether a word is meant as a file or folder rather than as a design: it ends like one, or there is one."""
+    if not word.strip():  # to paths it is the folder that we are in
+        return False
     try:
         path = Path(word).expanduser()
         return path.suffix.lower() in ENDINGS or path.exists()

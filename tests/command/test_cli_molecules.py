@@ -100,7 +100,12 @@ def test_leads_are_read_from_files_of_molecules(
 
 
 def test_what_names_a_file(work: Path) -> None:
-    assert not names_file("C" * 5000) and not names_file("F/C=C/F") and not names_file("CC(=O)[O-].[Na+]")
+    assert (
+        not names_file("")
+        and not names_file("C" * 5000)
+        and not names_file("F/C=C/F")
+        and not names_file("CC(=O)[O-].[Na+]")
+    )
     assert names_file("leads.smi") and names_file("a/leads.SDF") and names_file("leads.csv.gz")
     (work / "CCO").mkdir()
     assert names_file("CCO")

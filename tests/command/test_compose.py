@@ -270,6 +270,18 @@ def test_what_refers_to_a_setting_follows_what_was_said(lead: str) -> None:
     assert example["reward"]["init_args"]["constraint"]["init_args"]["reference"] == example["start"] != ""
 
 
+def test_what_a_configuration_says_of_its_own_option_is_not_meant_for_another(tmp_path: Path) -> None:
+    own = compose(["steering=svdd"], config="lead-optimisation")
+    assert own["steering"]["init_args"]["paths"] == 2  # its own choice, named again
+    other = compose(["steering=smc", "reward=qed"], config="lead-optimisation")
+    assert "paths" not in other["steering"]["init_args"] and "constraint" not in other["reward"]["init_args"]
+    backbone = compose(["backbone=dna-yeast-promoter"], config="molecules")["backbone"]
+    assert backbone == {"path": "dna-yeast-promoter"}
+    (tmp_path / "mine.yaml").write_text("defaults: [molecules, _self_]\nsteps: 5\n")
+    mine = compose(["steering=svdd"], config=str(tmp_path / "mine.yaml"))
+    assert mine["steering"]["init_args"]["paths"] == 3 and mine["steps"] == 5
+
+
 def test_what_else_is_said_of_a_backbone() -> None:
     """`backbone.prompt` is taken to the letter, `backbone.guidance_scale` is a number."""
     words = ["backbone=diffusers:some/pipeline", "backbone.prompt=null, {a}=b", "backbone.guidance_scale=3"]
