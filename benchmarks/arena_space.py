@@ -111,7 +111,7 @@ class Arena:
         if isinstance(method, Guidance):
             exact = isinstance(method.proposal, MaskedExact)
             return svdd_law(self.space, table, alpha=self.alpha, candidates=math.inf) if exact else None
-        if method.selection != "categorical" or type(method.proposal) is not Base:
+        if method.selection != "categorical" or type(method.proposal) is not Base or method.paths > 1:
             return None
         return svdd_law(self.space, table, alpha=self.alpha, candidates=method.candidates)
 
