@@ -51,6 +51,8 @@ class Similarity(MoleculeReward):
     def __init__(self, reference: str, *, fingerprint: Fingerprint = "ECFP4", counts: bool = True) -> None:
         if fingerprint not in FINGERPRINTS:
             raise ConfigError(f"fingerprint must be one of {', '.join(FINGERPRINTS)}, got {fingerprint!r}")
+        if not isinstance(reference, str):
+            raise ConfigError(f"reference must be a SMILES, or a file of several, got {reference!r}")
         try:
             self.references = tuple(
                 dict.fromkeys(chemistry.canonical(one) for one in named_designs(reference))

@@ -54,6 +54,10 @@ def test_what_is_no_molecule_is_refused_or_invalid(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as in use
     with pytest.raises(ConfigError, match="reference: .*2 fragments"):
         Similarity("CC.CC")
+    with pytest.raises(ConfigError, match="got None"):
+        Similarity(None)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="expected a SMILES, got an empty one"):
+        Similarity("")
     with pytest.raises(ConfigError, match="fingerprint must be one of ECFP4"):
         Similarity(ASPIRIN, fingerprint="ECFP5")  # type: ignore[arg-type]
     scores = Similarity(ASPIRIN)(["", SALICYLIC])
