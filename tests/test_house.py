@@ -45,6 +45,7 @@ def test_tables_are_listed_without_torch() -> None:
     )
 
 
+@pytest.mark.whole
 def test_rewards_and_runs_do_not_import_what_they_may_not_use() -> None:
     assert not {"Bio", "hydra", "logomaker"} & imported("import gendesign.run")
 

@@ -196,6 +196,7 @@ def test_designs_that_are_no_numbers_do_not_break_the_page(name: str) -> None:
     ).text  # fmt: skip
 
 
+@pytest.mark.whole
 def test_columns_of_vectors_are_drawn_and_listed() -> None:
     plane = render_report(make("plane"))
     assert "Euclidean distance in standard deviations of the columns, mean" in plane

@@ -460,6 +460,7 @@ def test_a_stopped_run_resumes_to_the_same_designs(
     assert (work / "run/designs.csv").read_text() == (work / "whole/designs.csv").read_text()
 
 
+@pytest.mark.whole
 def test_python_m_gendesign_is_the_command() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "gendesign", "design", "num_designs=many"], capture_output=True, text=True

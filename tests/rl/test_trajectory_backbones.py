@@ -56,6 +56,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     return gd.load_backbone(folder / "saved")
 
 
+@pytest.mark.whole
 @pytest.mark.filterwarnings("ignore")
 def test_it_learns_the_dynamics_and_the_initial_state(trained: Backbone) -> None:
     free = synthesize(trained, num_steps=192, steps=24).trajectories

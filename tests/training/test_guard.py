@@ -140,6 +140,7 @@ def test_any_method_carries_the_guard_as_a_reward(method: Any) -> None:
     assert outside[1] < (0.7 if method.needs.gradient else 0.33) * outside[0], outside
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("method", [DRAKES(tau=0.5), PolicyGradient()], ids=name_of)
 def test_methods_that_train_carry_it_too(method: Any) -> None:
     backbone, guide, heldout = hackable()
