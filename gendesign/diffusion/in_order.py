@@ -36,19 +36,6 @@ class InOrder(Unmasking):
     def num_steps(self, steps: int, num_free: int) -> int:
         return num_free
 
-    def event_time(
-        self,
-        masked: Bool[Tensor, "B L"],
-        t: Float[Tensor, " B"] | None,
-        step: int,
-        times: Float[Tensor, " E"],
-        schedule: Schedule,
-        *,
-        generator: Generator,
-    ) -> Float[Tensor, " B"]:
-        # the time at which a design of L positions has this many masked tokens on average
-        return schedule.time(masked.double().mean(-1))
-
     def transition(
         self,
         log_probs: Float[Tensor, "B L K"],

@@ -34,7 +34,6 @@ class Unmasking(Configurable, ABC):
     def num_steps(self, steps: int, num_free: int) -> int:
         """Steps that a run takes which asks for `steps` and has `num_free` masked positions."""
 
-    @abstractmethod
     def event_time(
         self,
         masked: Bool[Tensor, "B L"],
@@ -45,7 +44,11 @@ class Unmasking(Configurable, ABC):
         *,
         generator: Generator,
     ) -> Float[Tensor, " B"]:
-        """The time at which step number `step` acts on designs with these masked positions."""
+        """The time at which step number `step` acts on designs with these masked positions.
+
+        By default the one at which a design of L positions has as many masked tokens on average.
+        """
+        return schedule.time(masked.double().mean(-1))
 
     @abstractmethod
     def transition(
@@ -101,19 +104,6 @@ class KTokens(Unmasking):
 
     def num_steps(self, steps: int, num_free: int) -> int:
         return math.ceil(num_free / self.k)
-
-    def event_time(
-        self,
-        masked: Bool[Tensor, "B L"],
-        t: Float[Tensor, " B"] | None,
-        step: int,
-        times: Float[Tensor, " E"],
-        schedule: Schedule,
-        *,
-        generator: Generator,
-    ) -> Float[Tensor, " B"]:
-        # the time at which a design of L positions has this many masked tokens on average
-        return schedule.time(masked.double().mean(-1))
 
     def transition(
         self,
