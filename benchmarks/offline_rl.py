@@ -3,7 +3,7 @@
     python benchmarks/offline_rl.py                                  (a section of benchmarks/OFFLINE_RL.md)
     python benchmarks/offline_rl.py Hopper-v5 --expert FILE          (another; see benchmarks/behaviour.py)
 
-The second takes about twenty minutes of one core for Hopper-v5, data and backbone included; HalfCheetah-v5 and
+The second takes about half an hour of one core for Hopper-v5, data and backbone included; HalfCheetah-v5 and
 Walker2d-v5 are the same command. What is measured is kept in
 runs/offline_rl/, so that a run that was killed continues, and more seeds or arms cost what is new alone.
 
@@ -163,7 +163,7 @@ def main() -> None:
         "--updates", type=int, default=0, help="another number than the setting's: a section of its own"
     )
     parser.add_argument("--methods", default="TD3+BC,IQL")
-    parser.add_argument("--arms", default="real,unguided,diagonal,loop")
+    parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--page", action="store_true", help="only write the page from what is measured")
     given = parser.parse_args()
     torch.set_num_threads(1)
