@@ -14,8 +14,8 @@ import functools
 import math
 import operator
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +62,13 @@ class Composition(Reward):
     def differentiable(self) -> bool:  # type: ignore[override]
         """Whether every part is."""
         return all(p.differentiable for p in self.parts)
+
+    @property
+    def guide(self) -> Reward:
+        """The same of the parts' guides; itself where they are the parts."""
+        if all(part.guide is part for part in self.parts):
+            return self
+        return type(self)(**_guides(self.init_args))
 
     @property
     def version(self) -> str:
@@ -263,13 +270,7 @@ class Threshold(Composition):
     @property
     def guide(self) -> Reward:
         """With the penalty alone, where it is strict."""
-        if not self.strict:
-            return self
-        low, high = (limit if math.isfinite(limit) else None for limit in (self.at_least, self.at_most))
-        reward, constraint = self.parts
-        return Threshold(
-            reward.guide, constraint, at_least=low, at_most=high, penalty=self.penalty, name=self.name
-        )
+        return Threshold(**{**_guides(self.init_args), "strict": False}) if self.strict else super().guide
 
     def combine(self, values: Sequence[Number]) -> Number:
         value, constraint = values
@@ -310,3 +311,14 @@ def _total(terms: Sequence[Number]) -> Number:
 def _common(units: Sequence[str], *, other: str) -> str:
     """The unit that all parts share, or `other`."""
     return units[0] if len(set(units)) == 1 else other
+
+
+def _guides(given: Any) -> Any:
+    """Arguments of a reward, with the guides of the rewards among them."""
+    if isinstance(given, Reward):
+        return given.guide
+    if isinstance(given, Mapping):
+        return {key: _guides(value) for key, value in given.items()}
+    if isinstance(given, list | tuple):
+        return [_guides(value) for value in given]
+    return given

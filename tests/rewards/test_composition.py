@@ -143,6 +143,17 @@ def test_a_strict_threshold_excludes_and_guides_by_its_penalty() -> None:
     assert loose.guide is loose and A.guide is A
 
 
+def test_whatever_is_made_of_a_strict_threshold_is_guided_by_its_penalty() -> None:
+    strict = Threshold(B, A, at_most=1.5, penalty=3.0, strict=True)
+    outer = Threshold(strict, B, at_least=1.0, penalty=2.0)
+    total = WeightedSum([strict, A], weights=[1.0, 2.0])
+    penalised = b - 3 * np.maximum(a - 1.5, 0)
+    for reward, wanted in ((outer, penalised - 2 * np.maximum(1 - b, 0)), (total, penalised + 2 * a)):
+        seen = reward.guide(DESIGNS)
+        assert not reward(DESIGNS).ok.all() and seen.ok.all()
+        np.testing.assert_allclose(seen.values, wanted)
+
+
 def test_a_composition_is_differentiable_only_if_all_parts_are() -> None:
     count = FunctionReward(len, each=True, name="count")
     for reward in (
