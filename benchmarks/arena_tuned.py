@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from arena_value import quiet_trainer
 from landscape import tabulate
-from lightning.pytorch import Trainer
 
 from gendesign.building import build, describe
 from gendesign.loading import load_backbone
@@ -43,16 +43,7 @@ def tune(out: Path, name: str, told: dict[str, Any], reward: Reward, *, alpha: f
         val_designs=256,
         seed=seed,
     )
-    trainer = Trainer(
-        max_steps=told["updates"],
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        gradient_clip_val=1.0,
-        limit_val_batches=0,
-    )
+    trainer = quiet_trainer(told["updates"])
     trainer.fit(run, EndlessData())
     seconds = round(time.process_time() - start, 1)
     last = {key: round(float(value), 4) for key, value in trainer.callback_metrics.items()}

@@ -23,6 +23,20 @@ from gendesign.training.value_data import RollOuts
 from gendesign.training.value_training import ValueModel
 
 
+def quiet_trainer(updates: int) -> Trainer:
+    """On the processor, without files or words."""
+    return Trainer(
+        max_steps=updates,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        gradient_clip_val=1.0,
+        limit_val_batches=0,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -51,16 +65,7 @@ def main() -> None:
     model = ValueModel(TokenValue(network), target="soft", alpha=alpha, lr=2e-3, warmup_steps=50)
     reward = measured(arguments.data)
     data = RollOuts(backbone, reward, num=arguments.num, steps=codec.length, batch_size=256)
-    trainer = Trainer(
-        max_steps=arguments.updates,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        gradient_clip_val=1.0,
-        limit_val_batches=0,
-    )
+    trainer = quiet_trainer(arguments.updates)
     trainer.fit(model, data)
     seconds = round(time.process_time() - start, 1)
     facts = {"updates": arguments.updates, "seconds": seconds}

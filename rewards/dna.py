@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,7 +17,8 @@ from torch import Tensor
 from gendesign.building import finite
 from gendesign.designs import Design
 from gendesign.errors import ConfigError
-from gendesign.rewards.base import DifferentiableReward, Reward
+from gendesign.rewards.base import DifferentiableReward
+from gendesign.rewards.letters import UpperCaseReward, misspelt
 
 LETTERS = "ACGT"
 """The letters of DNA in the order of `DNACodec`'s tokens."""
@@ -26,24 +26,16 @@ LETTERS = "ACGT"
 
 def not_dna(design: Design) -> str:
     """Why a design is not a DNA sequence of the letters A, C, G, T in either case; "" if it is one."""
-    if not isinstance(design, str):
-        return f"expected a DNA sequence, got an array of shape {np.shape(design)}"
-    if not design:
-        return "expected a DNA sequence, got an empty one"
-    wrong = sorted(set(design) - set(LETTERS) - set(LETTERS.lower()))
-    return f"expected letters {LETTERS}, got {''.join(wrong[:5])!r}" if wrong else ""
+    return misspelt(design, LETTERS, kind="a DNA sequence")
 
 
-class DNAReward(Reward):
-    """Base class of rewards of DNA: what they read, and in which spelling they are given it."""
+class DNAReward(UpperCaseReward):
+    """Base class of rewards of DNA."""
 
     alphabet = LETTERS
 
     def unreadable(self, design: Design) -> str:
         return not_dna(design)
-
-    def canonical(self, design: Design) -> Design:
-        return design.upper() if isinstance(design, str) else design
 
 
 class GCContent(DNAReward, DifferentiableReward):

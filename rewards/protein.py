@@ -24,14 +24,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from gendesign.building import finite
 from gendesign.designs import Design
-from gendesign.rewards.base import DifferentiableReward, Reward
+from gendesign.rewards.base import DifferentiableReward
+from gendesign.rewards.letters import UpperCaseReward, misspelt
 from gendesign.rewards.window import Window
 
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
@@ -43,24 +43,16 @@ PH_RANGE = (4.05, 12.0)  # within which Bio.SeqUtils.IsoelectricPoint looks
 
 def not_protein(design: Design) -> str:
     """Why a design is not a protein of the twenty standard amino acids in either case; "" if it is one."""
-    if not isinstance(design, str):
-        return f"expected a protein sequence, got an array of shape {np.shape(design)}"
-    if not design:
-        return "expected a protein sequence, got an empty one"
-    wrong = sorted(set(design) - set(AMINO_ACIDS) - set(AMINO_ACIDS.lower()))
-    return f"expected amino acids {AMINO_ACIDS}, got {''.join(wrong[:5])!r}" if wrong else ""
+    return misspelt(design, AMINO_ACIDS, kind="a protein sequence", letters="amino acids")
 
 
-class ProteinReward(Reward):
-    """Base class of rewards of proteins: what they read, and in which spelling they are given it."""
+class ProteinReward(UpperCaseReward):
+    """Base class of rewards of proteins."""
 
     alphabet = AMINO_ACIDS
 
     def unreadable(self, design: Design) -> str:
         return not_protein(design)
-
-    def canonical(self, design: Design) -> Design:
-        return design.upper() if isinstance(design, str) else design
 
 
 class ProteinProperty(ProteinReward, DifferentiableReward):
