@@ -3,7 +3,7 @@
 # make science  the slow tests
 # make arena    benchmarks/ARENA.md anew; the landscape's table lies in DATA (default: the folder dna/ of GENDESIGN_DATA);
 #               what has been run is kept in runs/, so that a run that was ended goes on
-# make arena-exact   its exact part alone (TF-bind-8): 20 minutes of one core, by the page's own count
+# make arena-exact   its exact part alone (TF-bind-8): half an hour of one core, by the page's own count
 # make train-NAME   trains configs/train/NAME.yaml (toy_2d, image_digits, image_digits_edm, image_folder, table, ...)
 #                   with more arguments in ARGS: make train-image_folder ARGS='--data.path pictures/'
 SHELL := /bin/sh
