@@ -183,7 +183,7 @@ class Reward(Configurable, ABC):
         """Turn what `score` returned into Scores of the expected length."""
         if not isinstance(result, Scores):
             if isinstance(result, Tensor):
-                result = result.detach().cpu().numpy()
+                result = result.detach().cpu().double().numpy()  # NumPy has no bfloat16
             if isinstance(result, (str, bytes)) or not (
                 hasattr(result, "__len__") and hasattr(result, "__getitem__")
             ):

@@ -60,6 +60,8 @@ class SequenceLiabilities(ProteinReward):
         unknown = [kind for kind in kinds if kind not in MOTIFS]
         if isinstance(kinds, str) or unknown:
             raise ConfigError(f"kinds must be some of {', '.join(MOTIFS)}; got {kinds!r}")
+        if not isinstance(patterns, Mapping | None):
+            raise ConfigError(f"patterns must be regular expressions by name, got {patterns!r}")
         chosen = {kind: MOTIFS[kind] for kind in kinds} | dict(patterns or {})
         if not chosen:
             raise ConfigError("SequenceLiabilities has nothing to look for; give kinds or patterns")
@@ -68,7 +70,7 @@ class SequenceLiabilities(ProteinReward):
 
     def score(self, designs: Sequence[str]) -> Scores:
         found = [self.sites(design) for design in designs]
-        values = np.array([-float(len(sites)) for sites in found]) + 0.0  # + 0.0: no negative zero
+        values = np.array([-float(len(sites)) for sites in found])
         return Scores(values, message=tuple("; ".join(sites) for sites in found))
 
     def sites(self, design: str) -> list[str]:

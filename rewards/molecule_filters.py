@@ -44,7 +44,7 @@ class MoleculeFilter(MoleculeReward):
 
     def score(self, designs: Sequence[str]) -> Scores:
         found = [self.objections(chemistry.molecule(design)) for design in designs]
-        values = np.array([0.0 - len(reasons) for reasons in found])
+        values = np.array([-float(len(reasons)) for reasons in found])
         return Scores(values, message=tuple("; ".join(reasons) for reasons in found))
 
 
@@ -106,6 +106,8 @@ def _matches(mol: Mol, pattern: Any) -> bool:
 
 def _patterns(what: str, given: str) -> dict[str, Any]:
     patterns: dict[str, Any] = {}
+    if not isinstance(given, str):
+        raise ConfigError(f"{what} must be SMARTS separated by blanks, got {given!r}")
     with chemistry.rdkit() as chem:
         for text in given.split():
             patterns[text] = chem.MolFromSmarts(text) if text.isascii() else None  # RDKit drops the rest

@@ -81,10 +81,9 @@ class ScoreCache:
                 marks = ",".join("?" * len(some))
                 query = f"SELECT design, value, std, status, message, checksum FROM scores WHERE design IN ({marks})"
                 for design, value, std, status, message, checksum in file.execute(query, some):
-                    record = (math.nan if value is None else value, std, status, message)
-                    if checksum != _checksum(design, record):
+                    if checksum != _checksum(design, value, std, status, message):
                         raise sqlite3.DatabaseError("a score and its checksum disagree")
-                    found[design] = record
+                    found[design] = (math.nan if value is None else value, std, status, message)
             return found
 
         return (self._with_file(read) if designs else None) or {}
@@ -92,9 +91,16 @@ class ScoreCache:
     def keep(self, records: Mapping[str, Record]) -> None:
         """Add scores; those that failed or timed out are left out."""
         rows = [
-            (design, None if math.isnan(record[0]) else record[0], *record[1:], _checksum(design, record))
-            for design, record in records.items()
-            if record[2] in KEPT
+            (
+                design,
+                _known(value),
+                _known(std),
+                status,
+                message,
+                _checksum(design, value, std, status, message),
+            )
+            for design, (value, std, status, message) in records.items()
+            if status in KEPT
         ]
 
         def write(file: sqlite3.Connection) -> bool:
@@ -188,5 +194,10 @@ def _tables(file: sqlite3.Connection) -> set[str]:
     return {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
-def _checksum(design: str, record: Record) -> int:
-    return zlib.crc32(repr((design, *record)).encode())
+def _known(number: float | None) -> float | None:
+    """A number as SQLite keeps it: none for NaN, and 0.0 for -0.0."""
+    return None if number is None or math.isnan(number) else number + 0.0
+
+
+def _checksum(design: str, value: float | None, std: float | None, status: str, message: str) -> int:
+    return zlib.crc32(repr((design, _known(value), _known(std), status, message)).encode())

@@ -54,7 +54,7 @@ class Scores:
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        values = np.array(self.values, dtype=np.float64)
+        values = np.array(self.values, dtype=np.float64) + 0.0  # + 0.0: no negative zero
         if values.ndim != 1:
             raise RewardError(f"scores must be one number per design, got an array of shape {values.shape}")
         n = len(values)

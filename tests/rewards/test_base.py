@@ -8,7 +8,7 @@ import torch
 
 from gendesign.building import describe
 from gendesign.errors import DesignError, MissingExtraError, RewardError, UnsupportedError
-from gendesign.rewards import DifferentiableReward, FunctionReward, Reward, Scores, Status
+from gendesign.rewards import DifferentiableReward, FunctionReward, GCContent, Reward, Scores, Status
 
 
 def lengths(designs: list[str]) -> list[float]:
@@ -144,6 +144,15 @@ def test_scores_have_a_value_only_where_ok() -> None:
     np.testing.assert_array_equal(picked.values, [3, np.nan])
     assert picked.status == (Status.OK, Status.TIMED_OUT)
     assert len(scores.subset(scores.ok)) == 2
+
+
+def test_no_score_is_a_negative_zero() -> None:
+    assert str(GCContent(target=[0.2, 0.8])(["ACGT"]).values.tolist()) == "[0.0]"
+
+
+def test_a_tensor_of_half_precision_is_a_list_of_numbers() -> None:
+    scores = FunctionReward(lambda designs: torch.tensor([0.5, 2.0], dtype=torch.bfloat16))(["A", "C"])
+    assert scores.ok.all() and scores.values.tolist() == [0.5, 2.0]
 
 
 def test_scores_of_different_lengths_are_refused() -> None:

@@ -52,6 +52,17 @@ def test_what_was_kept_is_found_to_the_bit(cache: ScoreCache, tmp_path: Path) ->
     assert set(found) == {"N", "Q"}  # what failed is tried again
 
 
+def test_negative_zeros_and_deviations_without_a_value_are_no_damage(
+    cache: ScoreCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache.keep(
+        {"N": (-0.0, -0.0, "OK", ""), "Q": (math.nan, math.nan, "INVALID", "no")}
+    )  # SQLite knows neither
+    found = cache.find(["N", "Q"])
+    assert found["N"] == (0.0, 0.0, "OK", "") and found["Q"][1:] == (None, "INVALID", "no")
+    assert cache.find(list(RECORDS)) == RECORDS and not caplog.records
+
+
 def test_a_second_call_asks_nothing_and_says_the_same(tmp_path: Path) -> None:
     from tests_of_the_cache import Counted as Importable  # the same class, importable by workers
 
