@@ -30,6 +30,7 @@ from torch import Tensor
 
 from gendesign.building import finite
 from gendesign.designs import Design
+from gendesign.errors import ConfigError
 from gendesign.rewards.base import DifferentiableReward
 from gendesign.rewards.letters import UpperCaseReward, misspelt
 from gendesign.rewards.window import Window
@@ -168,6 +169,8 @@ class NetCharge(ProteinProperty):
 
     def __init__(self, *, ph: float = 7.4, target: Sequence[float | None] | None = None) -> None:
         self.ph = finite("ph", ph, at_least=0.0)
+        if self.ph > 14:
+            raise ConfigError(f"ph must be at most 14, got {ph:g}")
         self.name = f"net charge at pH {self.ph:g}"
         super().__init__(target=target)
 

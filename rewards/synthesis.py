@@ -78,7 +78,7 @@ class SynthesisProblems(DNAReward):
 
     def score(self, designs: Sequence[str]) -> Scores:
         problems = [self.problems(design) for design in designs]
-        values = np.array([-float(len(found)) for found in problems]) + 0.0  # + 0.0: no negative zero
+        values = np.array([-float(len(found)) for found in problems])
         return Scores(values, message=tuple("; ".join(found) for found in problems))
 
     def problems(self, design: str) -> list[str]:
@@ -119,6 +119,8 @@ def site_sequence(site: str) -> str:
     Raises:
         ConfigError: neither.
     """
+    if not isinstance(site, str):
+        raise ConfigError(f"expected the name of a restriction enzyme or a site such as GGTCTC, got {site!r}")
     if site and set(site) <= set(IUPAC):
         return site
     from Bio import Restriction  # heavy: all of REBASE
@@ -138,9 +140,9 @@ def _iupac(sequence: str, given: str) -> str:
 
 
 def _plain(sequence: str) -> str:
-    if sequence and not_dna(sequence):
+    if sequence != "" and not_dna(sequence):
         raise ConfigError(f"prefix and suffix: {not_dna(sequence)}")
-    return sequence
+    return sequence.upper()
 
 
 def _pattern(*sequences: str) -> re.Pattern[str]:

@@ -58,7 +58,7 @@ class TableReward(Reward):
         alphabet: str = "",
     ) -> None:
         columns = [designs] if isinstance(designs, str) else list(designs)
-        table = _read(str(path))
+        table = _read(str(path), columns)
         for column in (*columns, value):
             if column not in table:
                 raise ConfigError(f"{path} has no column {column!r}; it has {', '.join(map(str, table))}")
@@ -134,7 +134,7 @@ def _law(x: Float[Tensor, "B L K"]) -> Float[Tensor, "B S"]:
     return law
 
 
-def _read(path: str) -> pd.DataFrame:
+def _read(path: str, texts: Sequence[str]) -> pd.DataFrame:
     if path.startswith("data:"):
         from gendesign.data import tables
 
@@ -143,7 +143,12 @@ def _read(path: str) -> pd.DataFrame:
     try:
         if file.suffix == ".parquet":
             return pd.read_parquet(file)
-        # the peptide NA is a sequence, not a missing value
-        return pd.read_csv(file, sep="\t" if ".tsv" in file.suffixes else ",", keep_default_na=False)
+        # the peptide NA is a sequence, not a missing value, and 0011 is one of another alphabet, not the number 11
+        return pd.read_csv(
+            file,
+            sep="\t" if ".tsv" in file.suffixes else ",",
+            keep_default_na=False,
+            dtype=dict.fromkeys(texts, str),
+        )
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read the table {file}: {' '.join(str(error).split())[:200]}") from error

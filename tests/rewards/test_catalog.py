@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -109,3 +110,21 @@ def test_wrong_names_and_files(user: Path) -> None:
         )
     with pytest.raises(ConfigError, match="not a reward"):
         load_reward(write(user, "class_path: catalog_user_module.NoReward\n"), trust=["catalog_user_module"])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("Pooled", {"reward": "qed"}, "Pooled needs a reward"),
+        ("SynthesisProblems", {"sites": [None]}, "restriction enzyme"),
+        ("SynthesisProblems", {"max_homopolymer": 3, "prefix": 0}, "prefix"),
+        ("SequenceLiabilities", {"patterns": "N[GS]"}, "by name"),
+        ("Substructure", {"required": 3}, "must be SMARTS"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_in_a_file_is_said_in_one_line(
+    name: str, arguments: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as where users are
+    with pytest.raises(ConfigError, match=message):
+        build_reward({"class_path": f"gendesign.rewards.{name}", "init_args": arguments})

@@ -130,6 +130,7 @@ def test_a_window_must_be_two_rising_numbers(target: list[float | None]) -> None
         GRAVY(target=target)
 
 
-def test_a_ph_is_not_negative() -> None:
+@pytest.mark.parametrize("ph", [-1.0, 14.5, 1e6])
+def test_a_ph_is_from_0_to_14(ph: float) -> None:
     with pytest.raises(ConfigError, match="ph"):
-        NetCharge(ph=-1.0)
+        NetCharge(ph=ph)

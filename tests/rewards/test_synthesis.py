@@ -27,6 +27,7 @@ from gendesign.rewards import GCContent, Status, SynthesisProblems, Threshold
             "CCGAA",
             ["EcoRI at 3"],
         ),  # the context alone is not its fault
+        ({"sites": ["BsaI"], "prefix": "ggtc"}, "TCAA", ["BsaI at -3"]),
     ],
 )
 def test_problems_and_their_places(settings: dict[str, Any], design: str, problems: list[str]) -> None:

@@ -40,6 +40,13 @@ def test_a_column_is_one_strand_unless_more_are_named(plate: Path) -> None:
     assert scores.values[0] == -1.5 and scores.status[1] is Status.INVALID
 
 
+def test_designs_that_look_like_numbers_stay_text(tmp_path: Path) -> None:
+    path = tmp_path / "landscape.csv"
+    path.write_text("sequence,value\n00,1\n01,2\n10,3\n11,4\n")
+    reward = TableReward(path, alphabet="01")
+    np.testing.assert_array_equal(reward(["01", "10", "00"]).values, [2, 3, 1])
+
+
 def test_it_is_written_down_and_built_again(plate: Path) -> None:
     config = describe(TableReward(plate, designs=["forward", "reverse"], value="score"))
     assert build(config)(["CGT"]).values[0] == -0.25
