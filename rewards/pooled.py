@@ -19,6 +19,7 @@ import torch
 
 from gendesign.building import finite, whole
 from gendesign.designs import Design
+from gendesign.errors import ConfigError
 from gendesign.rewards.base import Reward, Scores
 from gendesign.rewards.batches import Batch
 from gendesign.rewards.score_cache import ScoreCache
@@ -58,6 +59,10 @@ class Pooled(Reward):
         cache: str | Path | None = None,
         timeout_s: float | None = None,
     ) -> None:
+        if not isinstance(reward, Reward):
+            raise ConfigError(
+                f"{type(self).__name__} needs a reward (class_path and init_args), got {reward!r}"
+            )
         self.reward = reward
         self.processes = whole("processes", processes)
         self.timeout_s = math.inf if timeout_s is None else finite("timeout_s", timeout_s, above=0.0)
@@ -94,6 +99,15 @@ class Pooled(Reward):
     @property
     def version(self) -> str:
         return self.reward.version
+
+    @property
+    def guide(self) -> Reward:
+        """The same of the reward's guide."""
+        if self.reward.guide is self.reward:
+            return self
+        timeout_s = None if math.isinf(self.timeout_s) else self.timeout_s
+        cache = self.cache if self.reward.guide.version else None
+        return Pooled(self.reward.guide, processes=self.processes, cache=cache, timeout_s=timeout_s)
 
     def to(self, device: str | torch.device) -> Pooled:
         self.reward.to(device)

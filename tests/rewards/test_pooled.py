@@ -15,7 +15,17 @@ import pytest
 
 from gendesign.building import build, describe
 from gendesign.errors import ConfigError, RewardError
-from gendesign.rewards import QED, FunctionReward, GCContent, LogP, Pooled, Reward, Status, WeightedSum
+from gendesign.rewards import (
+    QED,
+    FunctionReward,
+    GCContent,
+    LogP,
+    Pooled,
+    Reward,
+    Status,
+    Threshold,
+    WeightedSum,
+)
 
 MODULE = """
 import os, time
@@ -128,6 +138,16 @@ def test_an_interrupted_call_leaves_no_worker_and_keeps_what_it_knew(
         reward(ALKANES[:10]).ok.all() and time.monotonic() - asked < 0.5
     )  # from the cache: no worker starts
     assert not reward._pool.workers
+
+
+def test_steering_sees_the_guide_of_what_is_pooled() -> None:
+    strict = Threshold(GCContent(), GCContent(), at_most=0.5, penalty=2.0, strict=True)
+    with Pooled(strict, timeout_s=60.0) as reward, reward.guide as guide:  # type: ignore[attr-defined]
+        assert isinstance(guide, Pooled) and (guide.processes, guide.timeout_s) == (2, 60.0)
+        assert reward(["GGGA"]).status[0] is Status.INVALID
+        np.testing.assert_allclose(guide(["GGGA", "GGAA"]).values, [0.75 - 2 * 0.25, 0.5])
+    plain = Pooled(GCContent())
+    assert plain.guide is plain
 
 
 def test_it_is_described_pickled_and_moved() -> None:
