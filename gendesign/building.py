@@ -72,6 +72,8 @@ def describe(value: Any) -> Any:
         return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": arguments}
     if isinstance(value, Mapping):
         return {str(key): describe(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()  # NumPy's numbers and arrays, which YAML does not know
     if isinstance(value, (str, bool, int, float)) or value is None:
         return value
     if isinstance(value, Sequence):
@@ -199,7 +201,8 @@ def check_arguments(cls: Any, given: Mapping[str, Any]) -> None:
 
 def finite(name: str, value: float, *, above: float = -math.inf, at_least: float = -math.inf) -> float:
     """Return `value` as a float if it is a finite number in range; otherwise raise a one-line ConfigError."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    # compared, since a whole number may be too large for a float; NaN is not at most anything
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= sys.float_info.max:
         raise ConfigError(f"{name} must be a finite number, got {value!r}")
     if value <= above:
         raise ConfigError(f"{name} must be above {above:g}, got {value:g}")

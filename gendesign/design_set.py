@@ -149,7 +149,7 @@ class DesignSet:
         """A line about each design, best first; None where the guide gave no score."""
         return [
             " ".join(
-                [f"design_{rank:04d}", *(f"{n}={s.values[i]:.4f}" for n, s in self.scores.items() if s.ok[i])]
+                [f"design_{rank:04d}", *(f"{n}={s.values[i]:.5g}" for n, s in self.scores.items() if s.ok[i])]
             )
             if self.guide is None or self.guide.ok[i]
             else None
@@ -216,7 +216,9 @@ class DesignSet:
 
 
 def _number(value: float) -> float | str:
-    return "" if math.isnan(value) else round(float(value), 6)
+    if math.isnan(value):
+        return ""
+    return round(float(value), 6) if abs(value) >= 1 else float(f"{value:.6g}")  # 2e-9 is not 0
 
 
 def _median(values: Floats) -> float | None:

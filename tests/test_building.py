@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
 
 from gendesign.building import Configurable, build, describe, finite, resolve, whole
 from gendesign.codecs import Codec
@@ -98,6 +100,12 @@ def test_plain_values_pass() -> None:
     assert build({"a": [1, "NAN", None]}, kinds=(Codec,)) == {"a": [1, "NAN", None]}
 
 
+def test_what_numpy_counts_is_written_as_plain_numbers() -> None:
+    config = describe(SVDD(candidates=2, alpha=np.float64(0.1)))
+    assert yaml.safe_load(yaml.safe_dump(config))["init_args"]["alpha"] == 0.1
+    assert describe({"target": np.array([0.25, 0.5]), "n": np.int64(3)}) == {"target": [0.25, 0.5], "n": 3}
+
+
 def test_objects_that_do_not_remember_are_refused() -> None:
     @dataclass
     class Plain:
@@ -108,7 +116,7 @@ def test_objects_that_do_not_remember_are_refused() -> None:
     assert isinstance(SVDD(alpha=1.0), Configurable)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "1", 0.0])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "1", 0.0, 10**400])
 def test_finite_refuses(value: Any) -> None:
     with pytest.raises(ConfigError, match="alpha"):
         finite.__wrapped__("alpha", value, above=0.0) if hasattr(finite, "__wrapped__") else finite(

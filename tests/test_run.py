@@ -170,6 +170,13 @@ def test_files(backbone: Backbone, reward: Reward, tmp_path: Path) -> None:
     result.save(folder, overwrite=True)
 
 
+def test_small_numbers_are_not_rounded_to_nothing(backbone: Backbone, tmp_path: Path) -> None:
+    tiny = FunctionReward(lambda designs: [1.2345678e-9 * value for value in gc(designs)], name="tiny")
+    result = run(backbone, tiny, steering=BestOfN(candidates=2), base_designs=0)
+    rows = list(csv.DictReader((result.save(tmp_path / "out") / "designs.csv").open()))
+    assert [float(row["tiny"]) for row in rows] == pytest.approx(sorted(result.values)[::-1], rel=1e-5)
+
+
 def test_template_is_honoured_by_every_method(backbone: Backbone, reward: Reward) -> None:
     template = "ACGT" + "*" * (LENGTH - 5) + "A"
     for method in (SVDD(candidates=3, alpha=0.1), BestOfN(candidates=3), Unsteered()):
