@@ -164,10 +164,12 @@ class Store:
 
     Attributes:
         folder: of the run.
+        key: digest of everything that determines the designs.
         manifest: what the folder says of the run.
     """
 
     folder: Path | None
+    key: str = ""
     manifest: str = ""
 
     @classmethod
@@ -194,13 +196,7 @@ class Store:
         manifest = folder / "blocks" / MANIFEST
         used = _is_used(folder)
         if resume and manifest.exists():
-            try:
-                known = json.loads(manifest.read_text())["key"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise OutputError(
-                    f"{manifest} is damaged; choose another folder, nothing was overwritten"
-                ) from error
-            if known != key:
+            if _key_of(manifest) != key:
                 raise OutputError(
                     f"{folder} holds a run with other settings or weights; resume with the same, or use another folder"
                 )
@@ -208,7 +204,7 @@ class Store:
             raise _not_empty(folder, "it holds no run to resume" if resume else _RESUME)
         # written with the first block, so that a run that fails before it leaves nothing behind
         text = json.dumps({"key": key, "settings": settings}, indent=2, default=str)
-        return cls(folder, text)
+        return cls(folder, key, text)
 
     def _path(self, stage: str, number: int) -> Path | None:
         return (
@@ -218,13 +214,34 @@ class Store:
     def load(self, stage: str, number: int) -> Stored | None:
         """The block, if it was finished."""
         path = self._path(stage, number)
-        return Stored.load(path) if path is not None and path.exists() else None
+        return Stored.load(path) if path is not None and self._begun() and path.exists() else None
 
     def save(self, stage: str, number: int, block: Stored) -> None:
         """Keep a finished block."""
         path = self._path(stage, number)
         if path is None:
             return
-        if not (path.parent / MANIFEST).exists():
+        if not self._begun():
             write_text(path.parent / MANIFEST, self.manifest)
         block.save(path)
+
+    def _begun(self) -> bool:
+        """Whether this run has written anything.
+
+        Raises:
+            OutputError: meanwhile another run has, which was started for the same folder.
+        """
+        assert self.folder is not None
+        manifest = self.folder / "blocks" / MANIFEST
+        if manifest.exists() and _key_of(manifest) != self.key:
+            raise OutputError(
+                f"another run began in {self.folder} meanwhile; choose another folder for this one"
+            )
+        return manifest.exists()
+
+
+def _key_of(manifest: Path) -> str:
+    try:
+        return str(json.loads(manifest.read_text())["key"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{manifest} is damaged; choose another folder, nothing was overwritten") from error

@@ -30,7 +30,7 @@ from gendesign.run import BLOCK, Progress, design, estimate_cost
 from gendesign.steering.best_of_n import BestOfN
 from gendesign.steering.svdd import SVDD
 from gendesign.steering.unsteered import Unsteered
-from gendesign.storage import write_text
+from gendesign.storage import Store, Stored, write_text
 
 LENGTH = 12
 
@@ -214,6 +214,19 @@ def test_finished_run_resumes_to_itself_and_refuses_other_settings(
     (out / "blocks" / "run.json").write_text("{")
     with pytest.raises(OutputError, match="damaged"):
         run(backbone, reward, out=out, resume=True)
+
+
+def test_two_runs_in_one_folder_never_mix(tmp_path: Path) -> None:
+    """The second finds the folder free, and the first has written blocks before the second asks for one."""
+    one, two = (Store.open(tmp_path / "out", {"seed": seed}, weights="", resume=False) for seed in (1, 2))
+    block = Stored(["ACGT"], [0.0], values=[1.0])
+    one.save("steered designs", 0, block)
+    again = one.load("steered designs", 0)
+    assert again is not None and again.designs == ["ACGT"]
+    with pytest.raises(OutputError, match="another run began"):
+        two.load("steered designs", 0)
+    with pytest.raises(OutputError, match="another run began"):
+        two.save("steered designs", 0, block)
 
 
 def test_resume_refuses_a_reward_that_changed(backbone: Backbone, tmp_path: Path) -> None:
