@@ -183,15 +183,15 @@ def _read_stack(path: Path) -> Read:
 def _read_table(path: Path, columns: Sequence[str]) -> Read:
     rows = read_rows(path)
     problems = [f"{rows.unit} {line} is left out: {reason}" for line, reason in rows.problems]
+    if not len(rows):
+        raise DataError(f"{path}: holds no {rows.unit} that can be read; {problems[0]}")
     names = rows.columns.get("id", [str(line) for line in rows.lines])
     smiles = next((name for name in rows.columns if name.lower() == "smiles"), None)
     if smiles is not None and (not columns or list(columns) == [smiles]):
-        molecules: list[Design] = [normal(cell) for cell in rows.columns[smiles]]
-        if not molecules:
-            raise DataError(f"{path}: holds no molecule that can be read; {problems[0]}")
-        return Read(molecules, names, problems, molecules=True)
-    if not columns:
-        columns = [name for name in ("sequence", "design") if name in rows.columns][:1]
+        return Read([normal(cell) for cell in rows.columns[smiles]], names, problems, molecules=True)
+    text = next((name for name in ("sequence", "design") if name in rows.columns), "")
+    if not columns and text:  # also where its letters are digits
+        return Read(list(rows.columns[text]), names, problems)
     if not columns and {"rank", "index"} <= rows.columns.keys() and path.with_suffix(".npz").exists():
         return _read_stack(
             path.with_suffix(".npz")

@@ -158,7 +158,7 @@ class MolecularGraphCodec(Codec):
         graphs = []
         for row, pairs in zip(types, numbers[:, cut:].numpy(), strict=True):
             values = np.zeros((self.max_atoms, self.max_atoms))
-            values[self.pairs] = pairs
+            values[self.pairs] = np.nan_to_num(pairs)  # a sample that diverged is some molecule, too
             values += values.T
             there = np.flatnonzero(row < len(self.atoms))
             values = values[np.ix_(there, there)]

@@ -118,7 +118,7 @@ def test_records_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert [number for number, _ in rows.problems] == [2]
     assert read_designs(path).problems == ["record 2 is left out: RDKit cannot read the record"]
     path.write_text("nothing of the kind\n")
-    with pytest.raises(DataError, match="no molecule that can be read; record 1 is left out"):
+    with pytest.raises(DataError, match="no record that can be read; record 1 is left out"):
         read_designs(path)
     (tmp_path / "empty.smi").write_text("\n")
     with pytest.raises(DataError, match="holds no rows"):

@@ -92,6 +92,12 @@ def test_what_does_not_fit_is_refused(design: object, reason: str) -> None:
     assert CODEC.reason_invalid(design) and not CODEC.is_valid(design)
 
 
+def test_a_sample_that_diverged_is_decoded_like_any_other() -> None:
+    x = torch.full((2, CODEC.length), float("nan"))
+    x[1] = float("inf")
+    assert all(CODEC.is_valid(design) or design == "" for design in CODEC.decode(x))
+
+
 def test_no_designs_are_no_rows() -> None:
     assert CODEC.encode([]).shape == (0, CODEC.length) and CODEC.decode(CODEC.encode([])) == []
 
