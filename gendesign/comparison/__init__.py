@@ -79,13 +79,14 @@ def compare(
         finished = in_this_process(cells)
     else:
         finished = over_processes(cells, min(jobs, len(cells)))
+    rows = [row_of(folder, entry) for entry in entries]
     for done, (cell, files) in enumerate(finished, start=1):
         write_file(folder / cell.folder, files)
+        rows = [row_of(folder, row.entry) if row.entry.cell == cell else row for row in rows]
         if progress is not None:
             record = read_record(folder, Entry("", "", "", 0, 0, cell=cell))
             progress(done, len(cells), cell, "" if record is None else record["reason"])
-        write_text(folder / TABLE, to_csv([row_of(folder, entry) for entry in entries]))
-    rows = [row_of(folder, entry) for entry in entries]
+        write_text(folder / TABLE, to_csv(rows))
     found = summaries(rows)
     write_text(folder / TABLE, to_csv(rows))
     write_text(folder / MARKDOWN, to_markdown(found))

@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -37,7 +38,8 @@ def over_processes(cells: Sequence[Cell], jobs: int) -> Iterator[Done]:
             while left and len(running) < jobs:
                 pipe, process = idle.pop() if idle else _start(context)
                 cell = left.pop()
-                pipe.send((cell.spec, cell.key))
+                with suppress(OSError):  # one that died while idle: its end of the pipe says so below
+                    pipe.send((cell.spec, cell.key))
                 running[pipe] = process, cell
             for ready in wait(list(running)):
                 assert isinstance(ready, Connection)

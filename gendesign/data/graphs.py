@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from gendesign.data.batching import Batch
 from gendesign.data.splitting import SIDES, hashed_split
 from gendesign.data.streams import Index, StreamDataModule
 from gendesign.errors import ConfigError, DataError, DesignError
+from gendesign.files.designs import read_npz
 from gendesign.files.sequences import name_rows, read_rows
 from gendesign.molecules.graph_codec import MolecularGraphCodec
 
@@ -78,11 +78,11 @@ class Graphs:
     def load(cls, path: Path, key: str) -> Graphs | None:
         """Read a cache file; None where there is none, or it is damaged or of another table or codec."""
         try:
-            with np.load(path, allow_pickle=False) as found:
-                text = json.loads(found["text"].tobytes().decode())
-                problems = [(int(line), str(reason)) for line, reason in text["problems"]]
-                graphs = cls(text["smiles"], found["types"], found["orders"], problems)
-        except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
+            found = read_npz(path)
+            text = json.loads(found["text"].tobytes().decode())
+            problems = [(int(line), str(reason)) for line, reason in text["problems"]]
+            graphs = cls(text["smiles"], found["types"], found["orders"], problems)
+        except (DataError, KeyError, TypeError, ValueError):
             return None
         return graphs if text["key"] == key else None
 

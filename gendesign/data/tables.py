@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 
 from gendesign.data.table_sources import TABLES, Table
@@ -171,7 +172,7 @@ def _download(url: str, path: Path, progress: Callable[[str, int, int | None], N
                 done += len(chunk)
                 if progress is not None:
                     progress(url.rsplit("/", 1)[-1], done, total)
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
+    except (urllib.error.URLError, TimeoutError, ConnectionError, HTTPException, ValueError) as error:
         raise DataError(f"cannot fetch {url}: {error}") from error
     if total is not None and done != total:
         raise DataError(f"{url} ended after {done:,} of {total:,} bytes; try again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +21,8 @@ import yaml
 import gendesign.comparison as comparing
 from gendesign.building import describe
 from gendesign.comparison import Comparison, compare
+from gendesign.comparison.cells import Cell
+from gendesign.comparison.workers import over_processes
 from gendesign.errors import MissingExtraError, OutputError
 from gendesign.rewards.dna import GCContent
 from gendesign.steering.guidance import Guidance
@@ -95,6 +99,18 @@ def test_jobs_change_nothing_and_a_dead_worker_costs_its_cell_alone(
     dead = [row for row in rows if row["task"] == "deadly"]
     assert len(dead) == seeds and {row["status"] for row in dead} == {"FAILED"}
     assert all("died (exit code -9)" in row["reason"] for row in dead)
+
+
+def test_a_worker_that_died_while_idle_costs_one_cell(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    theirs.close()
+    monkeypatch.setattr(
+        "gendesign.comparison.workers._start",
+        lambda context: (ours, SimpleNamespace(join=lambda: None, terminate=lambda: None, exitcode=-9)),
+    )
+    cell = Cell("cells/one", {})
+    ((done, files),) = over_processes([cell], 1)
+    assert done is cell and "died (exit code -9)" in json.loads(files["cell.json"])["reason"]  # type: ignore[arg-type]
 
 
 def test_a_failing_cell_is_recorded_and_stops_nothing(make: Make, here: Path) -> None:

@@ -218,6 +218,8 @@ def test_errors_name_the_cause(cache: Path, tmp_path: Path, mirror: Path) -> Non
     with pytest.raises(DataError, match="gendesign data get yeast_native"):
         tables.locate("yeast_native_promoters_1011")
     with pytest.raises(DataError, match="cannot fetch"):
+        tables.get("yeast_native_promoters_1011", mirror="http://no such host")
+    with pytest.raises(DataError, match="cannot fetch"):
         tables.get("yeast_native_promoters_1011", mirror=(tmp_path / "nowhere").as_uri())
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
