@@ -237,6 +237,18 @@ def test_every_design_is_listed_in_rank_order(full):
     assert full[0].count("★") == 1 + 16  # the explanation and the shortlist
 
 
+def test_a_long_list_is_cut_and_says_so(no_figures, monkeypatch):
+    monkeypatch.setattr("gendesign.report.tables.LISTED", 15)
+    run = make(num=40)
+    values = np.where(np.arange(40) < 20, np.nan, run.scores["guide"].values)
+    run = replace(run, scores=run.scores | {"guide": Scores(values)})
+    html = render_report(run)
+    assert html.count('<div class="seq">') == 15 + 15
+    text = Page(html).text
+    assert "8 more designs, of which the best 3 are listed; all are in designs.csv" in text
+    assert "20 without a score by the guide, of which 15 are listed" in text
+
+
 def test_failed_designs_are_listed_with_their_status(no_figures):
     run = make()
     status = [Status.OK] * 24

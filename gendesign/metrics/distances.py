@@ -15,7 +15,8 @@ Floats = NDArray[np.float64]
 Distance = Callable[[Sequence[Design]], Floats]
 """Distances between all of B designs, shape [B, B]."""
 
-_BLOCK = 8192  # training sequences compared at once, which bounds memory
+_BLOCK = 8192  # training sequences, or pairs, compared at once, which bounds memory
+_MOST = 2048  # designs of which all pairs are compared
 
 
 def pairwise_distance(designs: Sequence[Design]) -> Floats:
@@ -32,7 +33,8 @@ def pairwise_distance(designs: Sequence[Design]) -> Floats:
         distances, of strings in [0, 1], shape [B, B], symmetric with a zero diagonal.
 
     Reference:
-        V. Levenshtein, "Binary codes capable of correcting deletions, insertions and reversals", 1966.
+        V. Levenshtein, "Binary codes capable of correcting deletions, insertions and reversals", 1966; G. Myers, "A
+        fast bit-vector algorithm for approximate string matching based on dynamic programming", 1999.
     """
     num = len(designs)
     strings = [design for design in designs if isinstance(design, str)]
@@ -49,10 +51,13 @@ def pairwise_distance(designs: Sequence[Design]) -> Floats:
             here = (codes == letter).astype(np.float32)
             distances += here @ here.T
         return 1.0 - distances / lengths[0]
+    letters = np.unique(codes[codes >= 0])
+    places, digits = _places(codes, letters), np.searchsorted(letters, codes)
+    digits[codes < 0] = len(letters)
     first, second = np.triu_indices(num, 1)
-    for start in range(0, len(first), 8192):
-        a, b = first[start : start + 8192], second[start : start + 8192]
-        edits = _levenshtein(codes[a], lengths[a], codes[b], lengths[b])
+    for start in range(0, len(first), _BLOCK):
+        a, b = first[start : start + _BLOCK], second[start : start + _BLOCK]
+        edits = _levenshtein(places[a], lengths[a], digits[b], lengths[b])
         distances[a, b] = distances[b, a] = edits / np.maximum(1, np.maximum(lengths[a], lengths[b]))
     return distances
 
@@ -88,21 +93,56 @@ def _letter_codes(designs: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np
     return codes, lengths
 
 
+def _places(codes: NDArray[np.int32], letters: NDArray[np.int32]) -> NDArray[np.uint64]:
+    """Where each design has each letter, 64 places a word, lowest bit first; shape [B, letters + 1, words].
+
+    The last letter is the padding, which is nowhere.
+    """
+    num, length = codes.shape
+    bits = np.zeros((num, len(letters) + 1, -(-length // 64) * 64), dtype=np.uint8)
+    bits[:, :-1, :length] = codes[:, None, :] == letters[:, None]
+    return np.packbits(bits, axis=-1, bitorder="little").view("<u8").astype(np.uint64)
+
+
 def _levenshtein(
-    a: NDArray[np.int32], a_length: NDArray[np.int64], b: NDArray[np.int32], b_length: NDArray[np.int64]
-) -> NDArray[np.int32]:
-    """Edit distances of P pairs at once; one row of the dynamic programme for all of them a step."""
-    place = np.arange(b.shape[1] + 1, dtype=np.int32)
-    row = np.tile(place, (len(a), 1))
-    result = row[np.arange(len(a)), b_length]
-    for i in range(a.shape[1]):
-        best = np.empty_like(row)
-        best[:, 0] = i + 1
-        best[:, 1:] = np.minimum(row[:, 1:] + 1, row[:, :-1] + (b != a[:, i : i + 1]))
-        row = np.minimum.accumulate(best - place, axis=1) + place  # insertions: best[j'] + (j - j'), j' <= j
-        done = a_length == i + 1
-        result[done] = row[done, b_length[done]]
-    return result
+    places: NDArray[np.uint64],
+    a_length: NDArray[np.int64],
+    digits: NDArray[np.int64],
+    b_length: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Edit distances of P pairs at once: a column of the dynamic programme for all of them a step.
+
+    A column is kept as which of its differences are +1 and which are -1, in the bits of words.
+
+    Args:
+        places: of the letters in a, shape [P, letters + 1, words].
+        a_length: of a, shape [P].
+        digits: the letters of b as rows of `places`, shape [P, L].
+        b_length: of b, shape [P].
+    """
+    one, pairs, words = np.uint64(1), np.arange(len(places)), places.shape[2]
+    rises = np.full((words, len(places)), ~np.uint64(0))
+    falls = np.zeros_like(rises)
+    end, bit = (a_length - 1) // 64, ((a_length - 1) % 64).astype(np.uint64)
+    edits = a_length.copy()
+    for column in range(digits.shape[1]):
+        same = places[pairs, digits[:, column]]
+        going = column < b_length
+        up, down = np.full(len(places), one), np.zeros(len(places), dtype=np.uint64)  # from the word before
+        for word in range(words):
+            match, rise, fall = same[:, word], rises[word], falls[word]
+            vertical = match | fall
+            match = match | down
+            across = (((match & rise) + rise) ^ rise) | match
+            plus, minus = fall | ~(across | rise), rise & across
+            last = going & (end == word)
+            edits += np.where(last, (plus >> bit) & one, 0).astype(np.int64)
+            edits -= np.where(last, (minus >> bit) & one, 0).astype(np.int64)
+            carried = plus >> np.uint64(63), minus >> np.uint64(63)
+            plus, minus = (plus << one) | up, (minus << one) | down
+            rises[word], falls[word] = minus | ~(vertical | plus), plus & vertical
+            up, down = carried
+    return np.where(a_length == 0, b_length, edits)
 
 
 def nearest_distance(designs: Sequence[str], training: Sequence[str]) -> Floats:
@@ -143,12 +183,15 @@ def mean_pairwise_distance(designs: Sequence[Design], *, distance: Distance = pa
     """Mean distance over pairs of different designs; NaN for fewer than two.
 
     Args:
-        designs: strings over any letters, or arrays of one shape.
+        designs: strings over any letters, or arrays of one shape. Of more than 2,048, so many, evenly spaced, stand
+            for all.
         distance: of all pairs; those that it does not know (NaN) are left out.
 
     Returns:
         the mean, of strings in [0, 1].
     """
+    if len(designs) > _MOST:
+        designs = [designs[i] for i in np.linspace(0, len(designs) - 1, _MOST).round().astype(int)]
     between = distance(designs)[~np.eye(len(designs), dtype=bool)] if len(designs) > 1 else np.empty(0)
     between = between[~np.isnan(between)]
     return float(between.mean()) if len(between) else float("nan")

@@ -57,6 +57,11 @@ __all__ = [
 ]
 
 
+_DRAWN = 2**22  # numbers in memory while resampling
+CANDIDATES = 4096
+"""Designs among which a shortlist is chosen, at least; of more, the best so many."""
+
+
 def percentile_of(values: Floats, quantiles: Floats) -> Floats:
     """How much of a population lies below values, from its quantiles, linear between them.
 
@@ -102,10 +107,21 @@ def bootstrap_interval(
     values = values[~np.isnan(values)]
     if not len(values):
         return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    drawn = statistic(values[rng.integers(len(values), size=(resamples, len(values)))], axis=1)
+    drawn = resampled(values, statistic, resamples=resamples, rng=np.random.default_rng(seed))
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def resampled(
+    values: Floats, statistic: Callable[..., Floats], *, resamples: int, rng: np.random.Generator
+) -> Floats:
+    """A statistic of random draws of as many values with replacement, shape [resamples]; not all in memory at once."""
+    size = max(1, _DRAWN // max(1, len(values)))
+    parts = [
+        statistic(values[rng.integers(len(values), size=(min(size, resamples - done), len(values)))], axis=1)
+        for done in range(0, resamples, size)
+    ]
+    return np.concatenate(parts)
 
 
 def diverse_subset(
@@ -125,7 +141,8 @@ def diverse_subset(
 
     where rank_i in [0, 1] is the design's rank by value among the candidates (1 for the best; equal values
     share a rank) and d is `distance`. Ties go to the earlier design. Designs with a NaN value and
-    copies of a design already chosen are never chosen, so fewer than n may come back.
+    copies of a design already chosen are never chosen, so fewer than n may come back. Of more than 4,096 designs (or
+    4 n), the best so many are candidates.
 
     Args:
         values: one value a design, any unit; NaN excludes.
@@ -163,6 +180,8 @@ def diverse_subset(
     left = sorted(best.values())
     if not left:
         return np.empty(0, dtype=np.int64)
+    if len(left) > (most := max(CANDIDATES, 4 * n)):  # all pairs are compared
+        left = sorted(left[i] for i in np.argsort(-values[left], kind="stable")[:most])
     levels, order = np.unique(values[left], return_inverse=True)
     rank = order / max(len(levels) - 1, 1)
     distances = distance([designs[i] for i in left])

@@ -117,6 +117,8 @@ def _missing(run: "DesignSet", guide: Role | None, heldout: Role | None, content
             "No unsteered designs were drawn (base_designs=...), so the effect of steering is not shown."
         )
     said += content.missing()
+    if len(run.designs) > figures.MOST:
+        said.append(f"Figures draw {figures.MOST:,} points of {len(run.designs):,} designs, evenly spaced.")
     if run.reference is not None:
         absent = [role.name for role in (guide, heldout) if role is not None and role.natural is None]
         said += [

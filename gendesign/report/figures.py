@@ -15,6 +15,8 @@ from gendesign.report.text import number
 
 Floats = NDArray[np.float64]
 
+MOST = 3000
+"""Points of a set in a panel; of more, so many are drawn."""
 DASHES = (4.0, 3.0)
 """Of lines that are no data."""
 
@@ -128,6 +130,9 @@ def _median(ax: Axes, value: float, y: float, decimals: int) -> None:
 def points(ax: Axes, one: Series, x: Floats, y: Floats, *, size: float = 22, marker: str = "o") -> None:
     """Filled or hollow points, the filled ones in front."""
     colour = PALETTE[one.colour]
+    if len(x) > MOST:
+        drawn = np.linspace(0, len(x) - 1, MOST).round().astype(int)
+        x, y = x[drawn], y[drawn]
     ax.scatter(
         x,
         y,

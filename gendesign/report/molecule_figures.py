@@ -83,12 +83,16 @@ def not_dominated(objectives: Floats) -> NDArray[np.bool_]:
     Returns:
         shape [n].
     """
-    known = np.asarray(np.isfinite(objectives).all(axis=1))
-    front = known.copy()
-    for i in np.flatnonzero(known):
-        as_good = (objectives[known] >= objectives[i]).all(1)
-        better = (objectives[known] > objectives[i]).any(1)
-        front[i] = not (as_good & better).any()
+    front = np.zeros(len(objectives), dtype=bool)
+    # what beats a row comes before it in this order, and something on the front beats it, too
+    order = np.lexsort(-objectives.T[::-1])
+    found: list[int] = []
+    for i in order[np.isfinite(objectives[order]).all(axis=1)].tolist():
+        as_good = (objectives[found] >= objectives[i]).all(1)
+        better = (objectives[found] > objectives[i]).any(1)
+        if not (as_good & better).any():
+            found.append(i)
+    front[found] = True
     return front
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ class Sequences(Content):
     from_training = "positions that differ from the nearest training sequence, median"
     nearest_said = "From nearest is the share of positions that differ from the nearest training sequence."
 
-    @property
+    @cached_property
     def alphabet(self) -> str:
         """Letters in order."""
         return alphabet_of(self.run)

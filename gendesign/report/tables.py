@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 
 SHORTLIST = 16
 SHOWN = 12
+LISTED = 1000
+"""Designs of the list, with and without a score; browsers are slow with longer ones."""
 
 
 def variety_table(sets: list[Shown], content: Content) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def variety_table(sets: list[Shown], content: Content) -> dict[str, Any]:
 
 
 def design_table(one: Shown, guide: Role | None, heldout: Role | None, content: Content) -> dict[str, Any]:
-    """Every design, best first by the guide, those without a score at the end with their status.
+    """The designs, best first by the guide, those without a score at the end with their status.
 
     Args:
         one: the steered designs.
@@ -69,8 +71,8 @@ def design_table(one: Shown, guide: Role | None, heldout: Role | None, content: 
         content: shows a design.
 
     Returns:
-        the template's variables top, more, failed (rows), shortlist (its length), pictured, nearest_said, and
-        has_copied, has_nearest, has_naturalness.
+        the template's variables top, more, failed (rows), num_more, num_failed, shortlist (its length), pictured,
+        nearest_said, and has_copied, has_nearest, has_naturalness.
     """
     num = len(one.designs)
     by_guide = one.values(guide.name if guide is not None else None)
@@ -85,8 +87,12 @@ def design_table(one: Shown, guide: Role | None, heldout: Role | None, content: 
     reference = sequences_of(one.run)
     word = 1 if reference is None else reference.word
     known = one.run.nearest
+    without = np.full(num, guide is not None) & ~np.isfinite(by_guide)
+    num_good = num - int(without.sum())  # they come first
     rows = []
     for rank, i in enumerate(order.tolist(), start=1):
+        if rank > LISTED and not num_good < rank <= num_good + LISTED:
+            continue
         states = [
             (name, str(scores.status[i]), scores.message[i])
             for name, scores in one.run.scores.items()
@@ -105,7 +111,7 @@ def design_table(one: Shown, guide: Role | None, heldout: Role | None, content: 
                 if known is None
                 else content.picture(known[i], label=f"training design nearest to design {rank}"),
                 "states": states,
-                "failed": guide is not None and not np.isfinite(by_guide[i]),
+                "failed": bool(without[i]),
                 "shortlist": i in chosen,
                 "text": content.show(one.designs[i]),
                 "facts": content.facts(one.designs[i]),
@@ -117,6 +123,8 @@ def design_table(one: Shown, guide: Role | None, heldout: Role | None, content: 
         "top": good[:SHOWN],
         "more": good[SHOWN:],
         "failed": [row for row in rows if row["failed"]],
+        "num_more": num_good - len(good[:SHOWN]),
+        "num_failed": num - num_good,
         "shortlist": len(chosen),
         "has_copied": bool(np.isfinite(stretch).any()),
         "has_nearest": bool(np.isfinite(nearest).any()),

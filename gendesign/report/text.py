@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gendesign.metrics.summary import resampled
+
 Floats = NDArray[np.float64]
 NONE = "–"
 
@@ -137,7 +139,7 @@ def check_typicality(
 def _rise_interval(before: Floats, after: Floats, resamples: int = 2000) -> tuple[float, float]:
     """95 % bootstrap interval of the difference of medians."""
     rng = np.random.default_rng(0)
-    medians = [np.median(v[rng.integers(len(v), size=(resamples, len(v)))], axis=1) for v in (before, after)]
+    medians = [resampled(v, np.median, resamples=resamples, rng=rng) for v in (before, after)]
     low, high = np.quantile(medians[1] - medians[0], [0.025, 0.975])
     return float(low), float(high)
 

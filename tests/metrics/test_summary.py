@@ -170,6 +170,36 @@ def test_distances_against_brute_force(low, high):
     assert metrics.mean_pairwise_distance(designs) == pytest.approx(np.mean(pairs))
 
 
+def test_edit_distances_where_words_of_64_letters_end():
+    designs = [random_designs(1, n, n, "ACG", seed=n)[0] for n in (0, 1, 40, 63, 64, 65, 127, 128, 129, 150)]
+    expected = [[edit_distance(a, b) / max(len(a), len(b), 1) for b in designs] for a in designs]
+    np.testing.assert_array_equal(metrics.pairwise_distance(designs), expected)
+
+
+def test_some_designs_stand_for_many(monkeypatch):
+    designs = random_designs(9, 20, 20)
+    some = metrics.mean_pairwise_distance(designs[::4])
+    monkeypatch.setattr("gendesign.metrics.distances._MOST", 3)
+    assert metrics.mean_pairwise_distance(designs) == some
+    values, worst = np.array([4.0, 9.0, 9.0, 7.0, 8.0, 1.0, 2.0, 3.0, 5.0]), designs[5]
+
+    def apart(some):
+        return np.array([[float((a == worst) != (b == worst)) for b in some] for a in some])
+
+    assert 5 in metrics.diverse_subset(values, designs, 2, diversity=1.0, distance=apart)
+    monkeypatch.setattr(
+        "gendesign.metrics.summary.CANDIDATES", 2
+    )  # of nine, four a design that is wanted: eight
+    assert 5 not in metrics.diverse_subset(values, designs, 2, diversity=1.0, distance=apart)
+
+
+def test_resampling_in_parts_draws_the_same(monkeypatch):
+    values = np.random.default_rng(3).normal(size=37)
+    whole = metrics.bootstrap_interval(values)
+    monkeypatch.setattr("gendesign.metrics.summary._DRAWN", 500)
+    assert metrics.bootstrap_interval(values) == whole
+
+
 def test_edge_cases_of_sets():
     assert metrics.pairwise_distance([]).shape == (0, 0)
     assert metrics.pairwise_distance(["", ""]).tolist() == [[0, 0], [0, 0]]
