@@ -89,6 +89,10 @@ class OrderedTransition(TokenTransition):
         ended = (1 - share) * relaxed + share * padded
         return torch.where(self.following[..., None], ended, relaxed)
 
+    def settled(self, x_s: Float[Tensor, "B L V"]) -> Int[Tensor, "B L"]:
+        """The most probable token, and what it settles: of what follows PAD, MASK may still be the larger part."""
+        return self._after(x_s.argmax(-1).gather(-1, self._place)[None])[0]
+
     def log_prob(self, x_s: Int[Tensor, "B L"]) -> Float[Tensor, " B"]:
         token = x_s.gather(-1, self._place)
         log_p = self._law().squeeze(1).gather(-1, token.clamp(max=self.log_probs.shape[-1] - 1)).squeeze(-1)

@@ -78,6 +78,10 @@ class Transition(ABC):
             noise: the noise itself, where a caller must repeat a draw (activation recomputation).
         """
 
+    def settled(self, x_s: Tensor) -> Tensor:
+        """The state of this step that a draw of `rsample` stands for; numbers stand for themselves."""
+        return x_s
+
     @abstractmethod
     def log_prob(self, x_s: Tensor) -> Float[Tensor, " B"]:
         """Log p(x_s | x_t) in nats."""

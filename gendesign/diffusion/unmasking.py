@@ -176,6 +176,10 @@ class TokenTransition(Transition):
     ]:
         """The chance of each masked token to be revealed in this step."""
 
+    def settled(self, x_s: Float[Tensor, "B L V"]) -> Int[Tensor, "B L"]:
+        """The most probable tokens; with Gumbel noise they are an exact draw, at any temperature."""
+        return x_s.argmax(-1)
+
     def kl(self, other: Transition) -> Float[Tensor, " B"]:
         """KL(self || other) in nats; on relaxed states positions count in proportion to their MASK."""
         assert isinstance(other, TokenTransition)

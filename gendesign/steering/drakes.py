@@ -104,7 +104,7 @@ class DRAKES(FineTuned):
             def relaxed(x: Tensor, noise: Tensor, now: Any = now, old: Any = old) -> tuple[Tensor, Tensor]:
                 law = process.transition(process.predict(policy.denoiser, x, now.t), x, now.t, now.s)
                 y = law.rsample(temperature=self.tau, noise=noise)
-                y = made_hard(process, y) if self.straight_through else y
+                y = made_hard(process, law.settled(y), y) if self.straight_through else y
                 if not now.priced:
                     return y, free
                 known = process.predict(base.denoiser, x, now.t) if old is None else old
@@ -115,7 +115,7 @@ class DRAKES(FineTuned):
             again = (1 + (now.priced and self.base_gradient)) if self.recompute else 0
             forwards = forwards + Forwards(1, again, int(now.priced))
         # 3. the reward of the designs, hard in value and soft in gradient
-        value = reward.relaxed(policy.codec.relax(made_hard(process, x)))
+        value = reward.relaxed(policy.codec.relax(made_hard(process, process.hard(x), x)))
         loss = -(value.double() - alpha * cost).mean()
         return Outcome(loss, float(value.detach().mean()), float(cost.detach().mean()), forwards)
 
@@ -136,6 +136,6 @@ class DRAKES(FineTuned):
         return ((1 - new.mask_weight) * (terms * tokens[..., :-1]).sum(-1)).sum(-1) / masked
 
 
-def made_hard(process: Process, x: Tensor) -> Tensor:
+def made_hard(process: Process, state: Tensor, x: Tensor) -> Tensor:
     """The value of the state that a relaxed one stands for, with the gradient of the relaxed one."""
-    return process.soft(process.hard(x)).detach() + (x - x.detach())
+    return process.soft(state).detach() + (x - x.detach())

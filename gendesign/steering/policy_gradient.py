@@ -64,7 +64,7 @@ class PolicyGradient(FineTuned):
             if not now.priced:  # the base's own step: nothing to learn
                 with torch.no_grad():
                     law = process.transition(process.predict(policy.denoiser, x, t), x, t, now.s)
-                    x = process.hard(law.rsample(temperature=1.0, noise=noise))
+                    x = law.settled(law.rsample(temperature=1.0, noise=noise))
                 forwards = forwards + Forwards(policy=1)
                 continue
             with torch.no_grad():
@@ -72,8 +72,7 @@ class PolicyGradient(FineTuned):
 
             def drawn(x: Tensor, noise: Tensor, now: Any = now, old: Any = old) -> tuple[Tensor, ...]:
                 law = process.transition(process.predict(policy.denoiser, x, now.t), x, now.t, now.s)
-                # the largest perturbed logit is an exact draw (Gumbel-max), whatever the temperature
-                y = process.hard(law.rsample(temperature=1.0, noise=noise)).detach()
+                y = law.settled(law.rsample(temperature=1.0, noise=noise)).detach()
                 cost, guessed = step_divergence(law, old, y, self.measure)
                 return y, law.log_prob(y), cost, torch.tensor(guessed)
 

@@ -100,6 +100,17 @@ def test_relaxed_steps_are_the_hard_ones_at_low_temperature_and_carry_a_gradient
     assert gradient[PAD] > 0 and gradient.isfinite().all()
 
 
+def test_what_a_draw_stands_for_is_a_state_of_the_step() -> None:
+    """PAD as the likeliest token of many holds less than half: what follows is PAD all the same."""
+    law = step([[MASK, MASK, MASK, C, MASK]] * 20_000)
+    settled = law.settled(law.rsample(temperature=1.0, generator=generator()))
+    assert {tuple(state) for state in settled.tolist()} == {
+        (v, PAD if v == PAD else MASK, PAD if v == PAD else MASK, C, MASK) for v in range(4)
+    }
+    found = torch.bincount(settled[:, 0], minlength=4) / len(settled)
+    torch.testing.assert_close(found.double(), P, atol=0.012, rtol=0)
+
+
 def test_divergences_count_the_revealed_position_only() -> None:
     x = torch.tensor([[MASK, MASK, A]])
     other = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)

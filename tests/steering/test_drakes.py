@@ -322,7 +322,7 @@ def test_sampled_and_closed_kl_of_a_step_agree() -> None:
 
 def test_hard_in_value_soft_in_gradient() -> None:
     process, x = MaskedDiffusion(4), torch.tensor([[[0.1, 0.6, 0.1, 0.1, 0.1]]], requires_grad=True)
-    y = made_hard(process, x.double())
+    y = made_hard(process, process.hard(x), x.double())
     assert y.tolist() == [[[0.0, 1.0, 0.0, 0.0, 0.0]]]
     (gradient,) = torch.autograd.grad((y * torch.arange(5)).sum(), x)
     assert gradient.tolist() == [[[0.0, 1.0, 2.0, 3.0, 4.0]]]

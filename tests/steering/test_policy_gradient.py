@@ -86,6 +86,14 @@ def test_failed_rewards_count_for_nothing(make_tunable: Any) -> None:
     assert bool(gradient.isfinite().all())
 
 
+def test_designs_that_end_early_are_drawn_and_weighed(make_tunable: Any) -> None:
+    """Unmasking in order, a token settles all that follows: what is drawn is a state that the step can reach."""
+    arena = make_tunable(count_a, unmasking=InOrder(pad=3))
+    found = arena.outcome(PolicyGradient(truncation=None), 256)
+    (gradient,) = torch.autograd.grad(found.loss, arena.policy.denoiser.table)
+    assert bool(found.loss.isfinite()) and bool(gradient.isfinite().all())
+
+
 def test_leave_one_out() -> None:
     returns = torch.tensor([[1.0], [2.0], [6.0], [100.0]])
     ok = torch.tensor([True, True, True, False])
