@@ -44,6 +44,18 @@ class Denoiser(Configurable, nn.Module):
         """
 
 
+LOOKED_AT = ("vocab_size", "aug_dim", "sigma_data", "sigma_floor", "cond_dim", "rows_per_design")
+"""What backbones, processes and conditioning ask of a denoiser, where it has it."""
+
+
+def resemble(outer: Denoiser, inner: Denoiser) -> None:
+    """Make a denoiser around another look like it to whoever asks."""
+    outer.time_conditioned = inner.time_conditioned
+    for name in LOOKED_AT:
+        if hasattr(inner, name):
+            setattr(outer, name, getattr(inner, name))
+
+
 class VectorNetwork(Configurable, nn.Module):
     """Base class of networks over N numbers, whose inputs and outputs have unit variance."""
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from gendesign.building import finite
 from gendesign.errors import ConfigError
-from gendesign.models.base import Denoiser
+from gendesign.models.base import Denoiser, resemble
 
 
 class Conditioned(Denoiser):
@@ -41,11 +41,9 @@ class Conditioned(Denoiser):
         super().__init__()
         self.denoiser = denoiser
         self.scale = finite("guidance_scale", guidance_scale)
+        resemble(self, denoiser)
+        self.cond_dim = 0  # it has its label
         self.rows_per_design = 1 if self.scale in (0.0, 1.0) else 2
-        self.time_conditioned = denoiser.time_conditioned
-        for name in ("vocab_size", "aug_dim", "sigma_data"):  # what backbones and processes look at
-            if hasattr(denoiser, name):
-                setattr(self, name, getattr(denoiser, name))
         self.register_buffer("label", torch.tensor(list(label), dtype=torch.get_default_dtype()))
 
     def forward(

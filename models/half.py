@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gendesign.models.base import Denoiser
+from gendesign.models.base import Denoiser, resemble
 
 
 class Half(Denoiser):
@@ -26,10 +26,7 @@ class Half(Denoiser):
     def __init__(self, denoiser: Denoiser) -> None:
         super().__init__()
         self.denoiser = denoiser
-        self.time_conditioned = denoiser.time_conditioned
-        for name in ("vocab_size", "aug_dim", "sigma_data", "sigma_floor", "rows_per_design"):
-            if hasattr(denoiser, name):
-                setattr(self, name, getattr(denoiser, name))
+        resemble(self, denoiser)
 
     def forward(
         self, x: Tensor, t: Tensor | None = None, cond: Any = None, mask: Tensor | None = None

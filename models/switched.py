@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gendesign.building import finite
-from gendesign.models.base import Denoiser
+from gendesign.models.base import Denoiser, resemble
 
 
 class SwitchedDenoiser(Denoiser):
@@ -27,16 +27,13 @@ class SwitchedDenoiser(Denoiser):
         sigma_floor: noise level, above 0.
     """
 
-    time_conditioned = True
-
     def __init__(self, high: Denoiser, low: Denoiser, *, sigma_floor: float) -> None:
         super().__init__()
         self.high = high
         self.low = low
+        resemble(self, high)
+        self.time_conditioned = True
         self.sigma_floor = finite("sigma_floor", sigma_floor, above=0.0)
-        for name in ("aug_dim", "sigma_data"):  # what the process checks
-            if hasattr(high, name):
-                setattr(self, name, getattr(high, name))
 
     def forward(
         self,

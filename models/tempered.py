@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gendesign.building import finite
-from gendesign.models.base import Denoiser
+from gendesign.models.base import Denoiser, resemble
 
 
 class Tempered(Denoiser):
@@ -33,10 +33,7 @@ class Tempered(Denoiser):
         super().__init__()
         self.denoiser = denoiser
         self.temperature = finite("temperature", temperature, above=0.0)
-        self.time_conditioned = denoiser.time_conditioned
-        for name in ("vocab_size", "rows_per_design"):  # what backbones and processes look at
-            if hasattr(denoiser, name):
-                setattr(self, name, getattr(denoiser, name))
+        resemble(self, denoiser)
 
     def forward(
         self,

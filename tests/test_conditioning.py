@@ -24,10 +24,16 @@ from gendesign.models.base import Denoiser
 from gendesign.models.conditioned import Conditioned
 from gendesign.models.dilated_conv import DilatedConvDenoiser
 from gendesign.models.dit import DiTNetwork
+from gendesign.models.half import Half
 from gendesign.models.mlp import MLPNetwork
 from gendesign.models.preconditioning import Preconditioned
+from gendesign.models.switched import SwitchedDenoiser
+from gendesign.models.tempered import Tempered
 from gendesign.models.transformer import TransformerDenoiser
 from gendesign.models.unet2d import UNet2DNetwork
+from gendesign.rewards.base import FunctionReward
+from gendesign.steering.policy_gradient import PolicyGradient
+from gendesign.training.finetuning import FineTuning
 
 NAN = math.nan
 
@@ -101,6 +107,34 @@ def test_guidance_is_the_mixture_of_both_answers(scale: float, rows: int) -> Non
     if scale != 0:
         torch.testing.assert_close(flow.variance, torch.full((3, 2), 0.75 if scale != 0 else 0.5).double())
     assert flow.rows == numbers.calls == 3 * rows
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        Half,
+        lambda inner: Tempered(inner, temperature=2.0),
+        lambda inner: SwitchedDenoiser(inner, inner, sigma_floor=0.1),
+    ],
+    ids=["half", "tempered", "switched"],
+)
+def test_a_denoiser_around_another_looks_like_it(wrap: Any) -> None:
+    """It takes what the inner one takes, and counts the rows that it asks for."""
+    inner = Loose(numbers=False)
+    Labels(2).check(wrap(inner))
+    bound = wrap(Conditioned(inner, [1.0, 0.0], guidance_scale=3.0))
+    assert bound.vocab_size == 4 and bound.rows_per_design == 2
+    Brought().check(bound)  # it has its label
+
+
+def test_what_is_fine_tuned_without_a_label_takes_one_still(tmp_path: Path) -> None:
+    network = Preconditioned(MLPNetwork(2, 8, depth=1, cond_dim=2))
+    base = Backbone(
+        VectorCodec(["a", "b"], mean=[0, 0], std=[1, 1]), PoissonFlow(), network, conditioning=Labels(2)
+    )
+    module = FineTuning(base, FunctionReward(lambda designs: [0.0] * len(designs)), PolicyGradient())
+    module.save_pretrained(tmp_path / "tuned")
+    assert len(load_backbone(tmp_path / "tuned", label=1).sample(2, steps=2)) == 2
 
 
 @pytest.mark.parametrize(
