@@ -137,24 +137,39 @@ def resolve(path: str, *, kinds: tuple[type, ...] = (), trust: Sequence[str] = (
         ConfigError: there is no such class.
     """
     package = path.partition(".")[0]
-    if package != "gendesign" and package not in trust:
-        # nobody has a reason to trust the standard library: such a configuration is an attack, or a mistake
-        advice = f". If you wrote or checked that code, allow it with trust=[{package!r}] (command line: "
-        advice += f"--trust {package})"
-        if package in sys.stdlib_module_names:
-            advice = "; Python's own modules are no part of a configuration: do not use this file"
-        raise TrustError(
-            f"the configuration names {path}, code outside gendesign; expected a gendesign class{advice}"
-        )
+    if package != "gendesign":
+        _check_trust(path, package, trust)
     value = _import(path)
-    if package == "gendesign":
+    # its own module decides: gendesign.run.os.system is not ours although its path begins so
+    home = _home(value)
+    if "gendesign" in (package, home):
         allowed = kinds or (Configurable,)
-        # the class's own module decides: gendesign.run.os.system is not ours although its path begins so
-        ours = isinstance(value, type) and value.__module__.partition(".")[0] == "gendesign"
-        if not (ours and issubclass(value, allowed)):
+        if not (home == "gendesign" and isinstance(value, type) and issubclass(value, allowed)):
             names = ", ".join(kind.__name__ for kind in allowed)
             raise TrustError(f"the configuration names {path}; expected a gendesign class of kind {names}")
+    else:
+        _check_trust(path, home, trust)
     return value
+
+
+def _check_trust(path: str, package: str, trust: Sequence[str]) -> None:
+    if package in trust:
+        return
+    # nobody has a reason to trust the standard library: such a configuration is an attack, or a mistake
+    advice = f". If you wrote or checked that code, allow it with trust=[{package!r}] (command line: "
+    advice += f"--trust {package})"
+    if package in sys.stdlib_module_names:
+        advice = "; Python's own modules are no part of a configuration: do not use this file"
+    raise TrustError(
+        f"the configuration names {path}, code outside gendesign; expected a gendesign class{advice}"
+    )
+
+
+def _home(value: Any) -> str:
+    """The top-level package in which a class or function was written, or the class of another object."""
+    while isinstance(value, functools.partial):
+        value = value.func
+    return (getattr(value, "__module__", None) or "builtins").partition(".")[0]
 
 
 def _import(path: str) -> Any:

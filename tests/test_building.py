@@ -1,6 +1,7 @@
 """Configurations: they rebuild what they describe, and run nobody's code."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,33 @@ def test_nested_code_is_refused_too() -> None:
 
 def test_trusted_packages_may_be_named() -> None:
     assert resolve("collections.OrderedDict", trust=["collections"]).__name__ == "OrderedDict"
+
+
+def test_what_a_trusted_package_imports_is_not_trusted_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import functools, os\nfrom subprocess import run\nfrom gendesign.storage import write_text\n"
+    code += "@functools.cache\ndef own(): return 1\nagain = functools.partial(own)\n"
+    (tmp_path / "well_meant.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("own", "again"):
+        assert resolve(f"well_meant.{name}", trust=["well_meant"])() == 1
+    for name in (
+        "os.system",
+        "os.environ.get",
+        "functools.partial",
+        "run",
+        "write_text",
+        "os.sys.stdout.write",
+    ):
+        with pytest.raises(TrustError, match=f"well_meant.{name}"):
+            resolve(f"well_meant.{name}", trust=["well_meant"])
+
+
+def test_the_command_is_no_module_to_import() -> None:
+    """Naming it would run it."""
+    with pytest.raises((TrustError, ConfigError)):
+        resolve("gendesign.__main__.main")
 
 
 @pytest.mark.parametrize(
