@@ -108,6 +108,21 @@ def test_a_file_is_one_idea(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 350, "think again: a file is one idea"
 
 
+def test_noise_is_drawn_where_its_generator_is() -> None:
+    """A generator of one device cannot fill a tensor of another: what draws by one names the device."""
+    draws = {"rand", "randn", "randint", "randperm"}
+    for room in ("diffusion", "steering"):
+        for path in sorted((ROOT / "gendesign" / room).glob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Attribute)
+                    and node.func.attr in draws
+                ):
+                    named = {keyword.arg for keyword in node.keywords}
+                    assert "generator" not in named or "device" in named, f"{path}:{node.lineno}"
+
+
 def test_the_readme_is_true() -> None:
     text = (ROOT / "README.md").read_text()
     blocks = re.findall(r"```(\w+)\n(.*?)```", text, flags=re.DOTALL)

@@ -92,8 +92,10 @@ class GaussianMixture(Denoiser):
 
     def sample(self, num: int, *, generator: Generator) -> Float[Tensor, "B N"]:
         """Draws from the law itself."""
-        part = torch.randint(len(self.means), (num,), generator=generator)
-        z = torch.randn((num, self.means.shape[1]), dtype=torch.float64, generator=generator)
+        part = torch.randint(len(self.means), (num,), device=generator.device, generator=generator)
+        z = torch.randn(
+            (num, self.means.shape[1]), dtype=torch.float64, device=generator.device, generator=generator
+        )
         return self.means[part] + self.std[part, None] * z
 
     def forward(

@@ -164,7 +164,7 @@ class Breeder:
             mutation: share of them that are mutated.
             generator: source of all choices.
         """
-        draws = torch.rand(num, 10, dtype=torch.float64, generator=generator)
+        draws = torch.rand(num, 10, dtype=torch.float64, device=generator.device, generator=generator)
         return [self._child(rows, iter(u), mutation) for u in draws.tolist()]
 
     def _child(self, rows: list[Row], u: Iterator[float], mutation: float) -> Row:

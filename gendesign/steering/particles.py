@@ -105,7 +105,7 @@ def make_plan(
     ids, free = None, length
     if template is not None:
         ids, fixed = backbone.codec.encode_template(template)
-        free = int((~fixed).sum())
+        ids, free = ids.to(backbone.device), int((~fixed).sum())
     process = backbone.process
     free = free if num_free is None else num_free
     return Plan(

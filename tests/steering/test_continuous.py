@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -121,3 +122,11 @@ def test_a_template_reaches_the_designs(arena: Any) -> None:
             method(arena.moments, arena.reward), 50, plan, generator=Generator().manual_seed(0)
         )
         torch.testing.assert_close(final.x[:, 2], torch.full((50,), -2.0).double())
+
+
+def test_a_template_is_where_the_backbone_is(arena: Any) -> None:
+    codec, elsewhere = arena.moments.codec, copy.copy(arena.moments)
+    elsewhere._device = torch.device("meta")
+    codec.encode_template = lambda given: (given, ~given.isnan())
+    plan = make_plan(elsewhere, steps=2, template=torch.tensor([math.nan, math.nan, -2.0]))
+    assert plan.template is not None and plan.template.is_meta
