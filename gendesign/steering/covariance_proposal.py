@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gendesign.building import whole
 from gendesign.diffusion.student_transition import MeanPrediction
-from gendesign.steering.proposals import GuidedMean, MeanGuidance, Target
+from gendesign.steering.proposals import GuidedMean, MeanGuidance, Target, free
 from gendesign.steering.tilting import expansion, tilted_mean
 
 
@@ -51,11 +51,12 @@ class CovarianceAware(MeanGuidance):
             prediction = target.backbone.predict(leaf, t, template=template)
         assert isinstance(prediction, MeanPrediction)
         gradient, curvature = expansion(target.backbone, target.reward, prediction.mean, alpha=target.alpha)
-        sigma2 = (t.double() ** 2)[:, None]
+        # what is given has no variance, nor covariance: the rows of V are 0 by themselves, its columns are made so
+        sigma2 = (t.double() ** 2)[:, None] * free(prediction, template)
 
         def spread(r: Tensor) -> Tensor:
             (product,) = torch.autograd.grad(prediction.mean, leaf, r, retain_graph=True)
             return sigma2 * product
 
         shift = tilted_mean(gradient, curvature, spread, iterations=self.iterations)
-        return self._guided(prediction, shift, calls=len(x) * self.rewards_per_step)
+        return self._guided(prediction, shift, template, calls=len(x) * self.rewards_per_step)

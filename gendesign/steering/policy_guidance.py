@@ -43,7 +43,7 @@ from gendesign.steering.covariance_proposal import CovarianceAware
 from gendesign.steering.guidance import Guidance, GuidanceSampler
 from gendesign.steering.needs import Needs
 from gendesign.steering.particles import Cost, Particles, Plan
-from gendesign.steering.proposals import VarianceAware
+from gendesign.steering.proposals import VarianceAware, free
 from gendesign.steering.sampler import Sampler, Steering
 from gendesign.steering.tilting import expansion
 
@@ -142,11 +142,8 @@ class PublishedSampler(Sampler):
             found = particles.prediction
             assert isinstance(found, MeanPrediction)
             g, _ = expansion(self.backbone, self.likelihood, found.mean, alpha=1.0)
-            free = torch.ones_like(g, dtype=torch.bool) if found.mask is None else found.mask
-            if plan.template is not None:
-                free = free & plan.template.isnan()
             fine = g.isfinite().all(-1, keepdim=True)
-            g = torch.where(free & fine, g, 0.0)
+            g = torch.where(fine & free(found, plan.template), g, 0.0)
             x = particles.x + weight * (unit(g) if self.method.normalise else g)
             with torch.no_grad():
                 prediction = self.backbone.predict(x, particles.t, template=plan.template)

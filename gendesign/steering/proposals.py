@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gendesign.backbone import Backbone
@@ -181,16 +181,14 @@ class MeanGuidance(Proposal):
     def _unguided(self, target: Target, x: Tensor, t: Tensor, template: Tensor | None) -> GuidedMean:
         prediction = target.backbone.predict(x, t, template=template)
         assert isinstance(prediction, MeanPrediction)
-        return self._guided(prediction, torch.zeros_like(prediction.mean), calls=0)
+        return self._guided(prediction, torch.zeros_like(prediction.mean), template, calls=0)
 
-    def _guided(self, prediction: MeanPrediction, shift: Float[Tensor, "B N"], *, calls: int) -> GuidedMean:
+    def _guided(
+        self, prediction: MeanPrediction, shift: Float[Tensor, "B N"], template: Tensor | None, *, calls: int
+    ) -> GuidedMean:
         """Keep the shift of rows where it is finite; fixed coordinates do not move."""
         fine = shift.isfinite().all(-1)
-        shift = torch.where(fine[:, None], shift, 0.0)
-        if prediction.mask is not None:
-            shift = torch.where(prediction.mask, shift, 0.0)
-        if prediction.variance is not None:  # what a template gives is known
-            shift = torch.where(prediction.variance > 0, shift, 0.0)
+        shift = torch.where(fine[:, None] & free(prediction, template), shift, 0.0)
         return GuidedMean(
             prediction.mean.detach(),
             None if prediction.variance is None else prediction.variance.detach(),
@@ -221,7 +219,7 @@ class PlugIn(MeanGuidance):
             value = relaxed_value(target, prediction.mean).sum()
             (gradient,) = torch.autograd.grad(value, leaf)
         shift = (t.double() ** 2)[:, None] * gradient / target.alpha
-        return self._guided(prediction, shift, calls=len(x))
+        return self._guided(prediction, shift, template, calls=len(x))
 
 
 class VarianceAware(MeanGuidance):
@@ -255,7 +253,17 @@ class VarianceAware(MeanGuidance):
         assert target.reward is not None
         gradient, curvature = expansion(target.backbone, target.reward, prediction.mean, alpha=target.alpha)
         shift = tilted_mean(gradient, curvature, lambda r: variance * r, iterations=self.iterations)
-        return self._guided(prediction, shift, calls=len(x) * self.rewards_per_step)
+        return self._guided(prediction, shift, template, calls=len(x) * self.rewards_per_step)
+
+
+def free(prediction: MeanPrediction, template: Float[Tensor, " *B N"] | None) -> Bool[Tensor, "B N"]:
+    """Coordinates that guidance may move: neither fixed nor given, and not known exactly."""
+    movable = torch.ones_like(prediction.mean, dtype=torch.bool)
+    if prediction.mask is not None:
+        movable = movable & prediction.mask
+    if template is not None:
+        movable = movable & template.isnan()
+    return movable if prediction.variance is None else movable & (prediction.variance > 0)
 
 
 def relaxed_value(target: Target, mean: Float[Tensor, "B ..."]) -> Float[Tensor, " B"]:

@@ -87,6 +87,23 @@ def test_row_27_the_gradient_through_stored_actions(double: Any, squash: bool, e
         torch.testing.assert_close(whole, torch.tensor(normalised), rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("rule", [CovarianceAware(), PlugIn()])
+def test_what_a_template_gives_does_not_move(double: Any, rule: Any) -> None:
+    """With the observation given, V is that of the action alone: d_a = (1/v_a + 1/sd^2)^-1 (mu(s) - x_hat_a)/sd^2."""
+    law = CorrelatedGaussian(torch.zeros(2), torch.tensor([[1.0, 0.8], [0.8, 1.0]]))
+    backbone = Backbone(OneAction(), PoissonFlow(math.inf, sigma_data=1.0), law)
+    likelihood = PolicyLikelihood.of(Gaussian(lambda s: 2 * s, 0.5), backbone.codec)
+    x, t, given = torch.tensor([[0.3, -1.0]]), torch.tensor([1.2]), torch.tensor([0.5, math.nan])
+    law.forward, full = lambda *args: (full(*args)[0], None), law.forward  # a network without a variance
+    found = rule.predict(Target(backbone, likelihood, 1.0), x, t, template=given)
+    mean = found.mean[0, 1].item()
+    assert found.shift[0, 0].item() == 0
+    j = torch.autograd.functional.jacobian(lambda z: full(z[None], t)[0][0], x[0])
+    v = 1.44 * j[1, 1].item()
+    expected = v / (v + 0.25) * (1.0 - mean) if isinstance(rule, CovarianceAware) else v * (1.0 - mean) / 0.25
+    assert found.shift[0, 1].item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_row_27_a_zero_gradient_stays_zero() -> None:
     assert not unit(torch.zeros(2, 3)).any()
 
