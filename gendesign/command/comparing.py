@@ -17,7 +17,7 @@ from gendesign.command.values import read_value
 from gendesign.command.verbs import resolved_device
 from gendesign.comparison import CONFIG, MARKDOWN, PAGE, TABLE, Comparison, Task, compare
 from gendesign.comparison.cells import Cell
-from gendesign.comparison.config import CURRENCIES
+from gendesign.comparison.config import CURRENCIES, Sizes
 from gendesign.errors import ConfigError, RewardError
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "compare"
@@ -25,6 +25,7 @@ CONFIGS = Path(__file__).parents[1] / "configs" / "compare"
 SETTINGS: dict[str, Any] = {
     "seeds": Any,
     **dict.fromkeys(CURRENCIES, Any),
+    "sizes": Sizes,
     "device": str,
     "out": str | None,
 }
@@ -56,6 +57,9 @@ def read_comparison(
         if not isinstance(plain.setdefault(key, {}), dict):
             raise ConfigError(f"{config}: {key} must map names to what they mean, got {plain[key]!r}")
     plain["methods"] = {name: _method(one, folders) for name, one in plain["methods"].items()}
+    for task in plain["tasks"].values():
+        if isinstance(task, dict) and isinstance(task.get("methods"), dict):
+            task["methods"] = {name: _method(one, folders) for name, one in task["methods"].items()}
     for word in words:
         key, equals, text = word.partition("=")
         if not equals:

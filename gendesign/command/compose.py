@@ -207,7 +207,7 @@ def _compose_files(
     others = [folder for folder in every if folder != first]
     if "defaults" not in read_yaml(first / f"{name}.yaml"):  # a resolved configuration of an earlier run
         whole = {key: read_yaml(options(key, folders=folders)[value]) for key, value in files.items()}
-        return read_yaml(first / f"{name}.yaml") | whole
+        return _following(read_yaml(first / f"{name}.yaml"), said.get("start")) | whole
     overrides = [f"{'reward@heldout' if key == 'heldout' else key}={value}" for key, value in files.items()]
     if others:
         quoted = ",".join("'file://" + str(folder).replace("'", r"\'") + "'" for folder in others)
@@ -226,6 +226,22 @@ def _compose_files(
     others_chosen = {key: value for key, value in files.items() if own.get(key) != value}
     plain |= {key: read_yaml(options(key, folders=folders)[value]) for key, value in others_chosen.items()}
     return typing.cast(dict[str, Any], plain)
+
+
+def _following(plain: dict[str, Any], start: str | None) -> dict[str, Any]:
+    """An earlier run's configuration, whose rewards compare with the new start where they did with the old one."""
+    old = plain.get("start")
+    if not start or not isinstance(old, str) or not old:
+        return plain
+
+    def moved(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: moved(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [moved(value) for value in node]
+        return start if node == old else node
+
+    return plain | {key: moved(plain[key]) for key in ("reward", "heldout") if key in plain}
 
 
 def _own_choices(name: str, folders: Sequence[Path]) -> dict[str, str]:

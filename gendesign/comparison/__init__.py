@@ -1,23 +1,25 @@
 """Methods compared at equal budgets, counted in network evaluations and in reward calls.
 
 `compare` runs every method on every task with every seed; each method gets the size (candidates, particles) with which
-it stays within the budget. Every run is kept whole in a folder of its own, as soon as it is finished: a comparison that
-was stopped continues, and one that has grown (a method more) runs only what is new.
+it stays within the budget, by what it may spend or by what it does. Every run is kept whole in a folder of its own, as
+soon as it is finished: a comparison that was stopped continues, and one that has grown (a method more) runs only what
+is new.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from gendesign.building import whole
-from gendesign.comparison.cells import Cell, Entry, plan_entries
+from gendesign.comparison.cells import MOST, Cell, Entry, Place, plan_entries
 from gendesign.comparison.config import Comparison, Task
 from gendesign.comparison.page import render_page
 from gendesign.comparison.results import Row, Summary, read_record, row_of, summaries, to_csv, to_markdown
+from gendesign.comparison.sizing import Search
 from gendesign.comparison.workers import in_this_process, over_processes, over_ray
 from gendesign.errors import OutputError
 from gendesign.storage import check_folder, write_file, write_text
@@ -70,28 +72,59 @@ def compare(
     folder = Path(out)
     if not (resume and (folder / CONFIG).exists()):
         check_folder(folder)
-    entries = list(plan_entries(comparison))
-    cells = _unfinished(folder, entries)
-    write_text(folder / CONFIG, yaml.safe_dump(comparison.config, sort_keys=False))
-    if ray_address is not None:
-        finished = over_ray(cells, ray_address)
-    elif jobs == 1 or len(cells) < 2:
-        finished = in_this_process(cells)
-    else:
-        finished = over_processes(cells, min(jobs, len(cells)))
-    rows = [row_of(folder, entry) for entry in entries]
-    for done, (cell, files) in enumerate(finished, start=1):
-        write_file(folder / cell.folder, files)
-        rows = [row_of(folder, row.entry) if row.entry.cell == cell else row for row in rows]
-        if progress is not None:
-            record = read_record(folder, Entry("", "", "", 0, 0, cell=cell))
-            progress(done, len(cells), cell, "" if record is None else record["reason"])
-        write_text(folder / TABLE, to_csv(rows))
+    write = _Writer(folder, jobs, ray_address, progress)
+    searches = dict[Place, Search]()
+    while True:
+        entries = list(plan_entries(comparison, searches))
+        tried = [one for one in entries if _to_be_tried(one, searches, comparison.seeds[0])]
+        cells = _unfinished(folder, tried or entries)
+        write_text(folder / CONFIG, yaml.safe_dump(comparison.config, sort_keys=False))
+        rows = write(cells, entries)
+        if not tried:
+            break
+        for one in tried:
+            search = searches.setdefault(one.place, Search(one.budget, one.size or 1, MOST))
+            search.tell(row_of(folder, one).figures.get(one.currency))
     found = summaries(rows)
     write_text(folder / TABLE, to_csv(rows))
     write_text(folder / MARKDOWN, to_markdown(found))
     write_text(folder / PAGE, render_page(comparison, found))
     return Results(folder, rows, found)
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Runs cells, and writes down each as it finishes."""
+
+    folder: Path
+    jobs: int
+    ray_address: str | None
+    progress: Callable[[int, int, Cell, str], None] | None
+
+    def __call__(self, cells: list[Cell], entries: list[Entry]) -> list[Row]:
+        if self.ray_address is not None and cells:
+            finished = over_ray(cells, self.ray_address)
+        elif self.jobs == 1 or len(cells) < 2:
+            finished = in_this_process(cells)
+        else:
+            finished = over_processes(cells, min(self.jobs, len(cells)))
+        rows = [row_of(self.folder, entry) for entry in entries]
+        for done, (cell, files) in enumerate(finished, start=1):
+            write_file(self.folder / cell.folder, files)
+            rows = [row_of(self.folder, row.entry) if row.entry.cell == cell else row for row in rows]
+            if self.progress is not None:
+                record = read_record(self.folder, Entry("", "", "", 0, 0, cell=cell))
+                self.progress(done, len(cells), cell, "" if record is None else record["reason"])
+            write_text(self.folder / TABLE, to_csv(rows))
+        return rows
+
+
+def _to_be_tried(entry: Entry, searches: Mapping[Place, Search], seed: int) -> bool:
+    """Whether a run of this entry says which size is next."""
+    if not entry.sought or entry.cell is None or entry.seed != seed:
+        return False
+    search = searches.get(entry.place)
+    return search is None or not search.settled
 
 
 def _unfinished(folder: Path, entries: list[Entry]) -> list[Cell]:

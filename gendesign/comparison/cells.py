@@ -17,6 +17,7 @@ from typing import Any
 from gendesign.backbone import Backbone
 from gendesign.building import build, describe
 from gendesign.comparison.config import CURRENCIES, Comparison, Config, Task
+from gendesign.comparison.sizing import Search
 from gendesign.errors import ConfigError, GendesignError
 from gendesign.loading import load_described
 from gendesign.run import estimate_cost
@@ -59,6 +60,7 @@ class Entry:
         cell: what is run; None where nothing can be.
         reason: why nothing can be run.
         is_base: whether the method needs no reward: what the others are compared with.
+        sought: whether its size is sought by what runs spend.
     """
 
     task: str
@@ -70,20 +72,38 @@ class Entry:
     cell: Cell | None = None
     reason: str = ""
     is_base: bool = False
+    sought: bool = False
+
+    @property
+    def place(self) -> Place:
+        """Which row of a table it belongs to, whatever the seed."""
+        return self.task, self.method, self.currency, self.budget
 
 
-def plan_entries(comparison: Comparison) -> Iterator[Entry]:
-    """Every row of the results, in their order: tasks, budgets, methods, seeds."""
+Place = tuple[str, str, str, float]
+
+
+def plan_entries(comparison: Comparison, searches: Mapping[Place, Search] | None = None) -> Iterator[Entry]:
+    """Every row of the results, in their order: tasks, budgets, methods, seeds.
+
+    Args:
+        comparison: what is to be compared.
+        searches: for sizes that are sought by what is spent, as far as they have come.
+    """
     for task_name, task in comparison.tasks.items():
         assert isinstance(task, Task)
         for currency, budget in comparison.budgets:
-            for name, config in comparison.methods.items():
+            for name, config in comparison.methods_of(task_name).items():
                 entry = Entry(task_name, name, currency, budget, 0)
                 try:
                     method = read_method(config, task, comparison.trust)
                     entry = dataclasses.replace(entry, is_base=not method.needs.reward)
                     backbone = backbone_of(task.backbone, comparison.device, tuple(comparison.trust))
-                    method = sized(method, backbone, task, currency, budget)
+                    if name not in task.methods:  # its own ones come at their size
+                        sought = comparison.sizes == "spent" and method.sized_by is not None
+                        entry = dataclasses.replace(entry, sought=sought)
+                        search = (searches or {}).get(entry.place)
+                        method = _fitted(method, backbone, task, entry, search)
                 except Exception as error:  # one cell that cannot be made stops no other
                     text = (
                         str(error)
@@ -97,7 +117,7 @@ def plan_entries(comparison: Comparison) -> Iterator[Entry]:
                 size = getattr(method, method.sized_by) if method.sized_by else None
                 for seed in comparison.seeds:
                     spec = {
-                        "task": task.config,
+                        "task": {key: value for key, value in task.config.items() if key != "methods"},
                         "method": describe(method),
                         "seed": seed,
                         "device": comparison.device,
@@ -106,6 +126,22 @@ def plan_entries(comparison: Comparison) -> Iterator[Entry]:
                     shown = name if size is None else f"{name}-{size}"
                     cell = Cell(f"cells/{task_name}/{shown}/seed-{seed}", spec)
                     yield dataclasses.replace(entry, seed=seed, size=size, cell=cell)
+
+
+def _fitted(
+    method: Steering, backbone: Backbone, task: Task, entry: Entry, search: Search | None
+) -> Steering:
+    """The method at the size for a budget, or at the one to be tried next."""
+    if search is not None and search.reason:
+        raise ConfigError(f"{type(method).__name__} {search.reason}")
+    if search is not None:
+        return at_size(method, search.size)
+    try:
+        return sized(method, backbone, task, entry.currency, entry.budget)
+    except ConfigError:
+        if not entry.sought:
+            raise
+        return at_size(method, 1)  # the bound is above the budget, but what is spent need not be
 
 
 def read_method(config: Any, task: Task, trust: Any = ()) -> Steering:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
 
 from gendesign.building import check_arguments, describe, finite, whole
 from gendesign.diffusion.unmasking import Unmasking
@@ -17,6 +17,8 @@ Config = dict[str, Any]
 
 CURRENCIES = {"network_evaluations": "network evaluations", "reward_calls": "reward calls"}
 """What budgets are counted in, a design."""
+
+Sizes = Literal["bound", "spent"]
 
 _NAME = re.compile(r"\w[\w.+-]*")
 
@@ -36,6 +38,8 @@ class Task:
         start: designs to start from; likewise.
         remask: what is masked again of each of them; likewise.
         unmasking: another rule of unmasking, or its `class_path`/`init_args`.
+        methods: steering by name, of this task alone, at the size that each says: what was trained for the task, or
+            only works with its reward.
 
     Raises:
         ConfigError: a value out of range.
@@ -51,6 +55,7 @@ class Task:
     start: str | list[str] | None = None
     remask: int | float = 0.3
     unmasking: Config | Unmasking | None = None
+    methods: Any = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         whole("steps", self.steps), whole("num_designs", self.num_designs)
@@ -58,6 +63,8 @@ class Task:
             finite("alpha", self.alpha, above=0.0)
         for name in ("reward", "heldout", "unmasking"):
             object.__setattr__(self, name, describe(getattr(self, name)))
+        own = {str(name): _described(name, one) for name, one in _mapping("methods", self.methods)}
+        object.__setattr__(self, "methods", own)
         if isinstance(self.backbone, Mapping):
             if "path" not in self.backbone:
                 raise ConfigError(
@@ -87,6 +94,9 @@ class Comparison:
         seeds: how many (0, 1, ...), or which.
         network_evaluations: budgets in network evaluations a design.
         reward_calls: budgets in reward calls a design.
+        sizes: how a method gets the size that a budget allows. "bound": the largest whose most possible spending stays
+            within it. "spent": sizes are tried with the first seed until what is spent is near the budget; for where
+            methods spend far less than they may, as with designs that end early.
         device: where networks run.
         trust: packages, besides gendesign, whose classes may be named.
 
@@ -100,6 +110,7 @@ class Comparison:
     seeds: Any = 5
     network_evaluations: Any = ()
     reward_calls: Any = ()
+    sizes: Any = "bound"
     device: str = "cpu"
     trust: Sequence[str] = ()
 
@@ -117,6 +128,8 @@ class Comparison:
         fixed["trust"] = tuple(self.trust)
         for name, value in fixed.items():
             object.__setattr__(self, name, value)
+        if self.sizes not in get_args(Sizes):
+            raise ConfigError(f"sizes must be one of {', '.join(get_args(Sizes))}, got {self.sizes!r}")
         if not self.methods or not self.tasks or not self.seeds:
             raise ConfigError("a comparison needs at least one method, one task and one seed")
         if not self.budgets:
@@ -128,6 +141,15 @@ class Comparison:
     def budgets(self) -> list[tuple[str, float]]:
         """(currency, amount a design) of every budget."""
         return [(name, amount) for name in CURRENCIES for amount in getattr(self, name)]
+
+    def methods_of(self, task: str) -> dict[str, Config]:
+        """The methods of a task: those of all, and its own."""
+        return {**self.methods, **self.tasks[task].methods}
+
+    @property
+    def method_names(self) -> list[str]:
+        """Every method of any task."""
+        return list(dict.fromkeys(name for task in self.tasks for name in self.methods_of(task)))
 
     @property
     def config(self) -> Config:

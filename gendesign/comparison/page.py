@@ -37,7 +37,7 @@ def render_page(comparison: Comparison, found: Sequence[Summary]) -> str:
     """
     import yaml
 
-    drawn = styles(list(comparison.methods))
+    drawn = styles(comparison.method_names)
     tasks = [_task(i, task, found, drawn) for i, task in enumerate(comparison.tasks)]
     failures = [
         f"{one.task}, {one.label}, {one.budget:,g} {CURRENCIES[one.currency]}: {reason}"
@@ -49,7 +49,8 @@ def render_page(comparison: Comparison, found: Sequence[Summary]) -> str:
         tasks=tasks,
         failures=list(dict.fromkeys(failures)),
         num_seeds=len(comparison.seeds),
-        methods=list(comparison.methods),
+        methods=comparison.method_names,
+        sizes=comparison.sizes,
         config=yaml.safe_dump(comparison.config, sort_keys=False, allow_unicode=True),
     )
 

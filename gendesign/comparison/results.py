@@ -90,7 +90,7 @@ def to_csv(rows: Sequence[Row]) -> str:
 
 
 _ORDER = ("guide", "heldout", "designs", "naturalness", "diversity", "distinct", "novelty", "kmer", "kl", "alpha",
-          "network", "reward", "value", "lookahead", "seconds")  # fmt: skip
+          "network", "reward", "training", "value", "lookahead", "seconds")  # fmt: skip
 
 
 def _place(name: str) -> tuple[int, str]:
@@ -193,6 +193,7 @@ COLUMNS = {
     "kl_bound": "KL bound",
     "network_evaluations": "evaluations",
     "reward_calls": "reward calls",
+    "training_calls": "calls in training",
     "value_evaluations": "value evaluations",
     "seconds": "seconds",
 }
@@ -233,7 +234,8 @@ def to_markdown(found: Sequence[Summary]) -> str:
     """The tables: medians over seeds, with 95 % bootstrap intervals of the median."""
     lines = [
         "Medians over seeds, in brackets the 95 % bootstrap interval of the median. Evaluations and reward calls are a "
-        "design's, as spent; the size that fits the budget stands behind a method's name."
+        "design's, as spent; the size that fits the budget stands behind a method's name. Calls in training are "
+        "those of one network, which serves all designs of all seeds."
     ]
     for task, currency, group in blocks(found):
         columns = shown_columns(group)

@@ -66,10 +66,11 @@ def _run(spec: Config) -> tuple[dict[str, Any], Config]:
     task, trust, device = spec["task"], tuple(spec["trust"]), spec["device"]
     backbone = backbone_of(task["backbone"], device, trust)
     reward, heldout = (_reward(json.dumps(task[name]), device, trust) for name in ("reward", "heldout"))
+    method = build(spec["method"], trust=trust)
     run = design(
         backbone,
         reward,
-        build(spec["method"], trust=trust),
+        method,
         heldout=heldout,
         num_designs=task["num_designs"],
         steps=task["steps"],
@@ -83,8 +84,9 @@ def _run(spec: Config) -> tuple[dict[str, Any], Config]:
     with tempfile.TemporaryDirectory() as folder:
         run.save(Path(folder) / "run")
         files = dict(_contents(Path(folder) / "run"))
+    measured = figures(run) | {"training_calls": float(method.training_calls) or None}
     # the audit's unit, where there is one: it is what methods are compared by
-    return files, {"figures": figures(run), "unit": (heldout or reward).unit if reward is not None else ""}
+    return files, {"figures": measured, "unit": (heldout or reward).unit if reward is not None else ""}
 
 
 def _contents(folder: Path) -> Iterator[tuple[str, bytes | Files]]:

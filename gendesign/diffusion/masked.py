@@ -294,7 +294,10 @@ class MaskedDiffusion(Process):
             return TokenPrediction(log_probs, rows=len(x_t) * each)
         masked = x_t == self.mask_id
         known = x_t.clamp(max=self.vocab_size - 1)
-        log_probs = one_hot(known, self.vocab_size, torch.float64).log()
+        nothing = torch.full(
+            (*known.shape, self.vocab_size), -torch.inf, dtype=torch.float64, device=x_t.device
+        )
+        log_probs = nothing.scatter_(-1, known[..., None], 0.0)
         open_rows = masked.any(-1).nonzero().squeeze(-1)
         if len(open_rows):
             every = len(open_rows) == len(x_t)

@@ -117,7 +117,7 @@ class DRAKES(FineTuned):
         # 3. the reward of the designs, hard in value and soft in gradient
         value = reward.relaxed(policy.codec.relax(made_hard(process, process.hard(x), x)))
         loss = -(value.double() - alpha * cost).mean()
-        return Outcome(loss, float(value.detach().mean()), float(cost.detach().mean()), forwards)
+        return Outcome(loss, float(value.detach().mean()), float(cost.detach().mean()), forwards, calls=num)
 
     def price(
         self, process: Process, new: Transition, old: Transition, t: Float[Tensor, " B"], x_s: Tensor

@@ -24,7 +24,8 @@ from gendesign.backbone import Backbone
 from gendesign.building import finite, whole
 from gendesign.divergences import Divergence, ReverseKL
 from gendesign.errors import ConfigError, UnsupportedError
-from gendesign.loading import load_backbone
+from gendesign.loading import SHIPPED, load_backbone
+from gendesign.pretrained import find_pretrained, read_config
 from gendesign.rewards.base import Reward
 from gendesign.steering.needs import Needs
 from gendesign.steering.particles import Cost, Particles, Plan
@@ -111,6 +112,14 @@ class FineTuned(Steering):
                 )
         policy = Backbone(backbone.codec, backbone.process, found.denoiser).to(backbone.device).eval()
         return TunedSampler(policy, backbone if self.measure_kl else None)
+
+    @property
+    def training_calls(self) -> int:
+        """As the folder of the fine-tuned backbone says."""
+        if self.tuned is None:
+            return 0
+        said = read_config(find_pretrained(self.tuned, SHIPPED, noun="backbone"))
+        return int((said.get("training") or {}).get("reward_calls", 0))
 
     @property
     def needs(self) -> Needs:

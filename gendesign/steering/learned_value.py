@@ -63,6 +63,8 @@ class LearnedValue(StateValue):
         self.time_conditioned = network.time_conditioned
         self.alpha = self.scale.alpha
         self.folder = path
+        rolled = config.get("training", {}).get("roll_outs", {})
+        self.training_calls = int(rolled.get("num", 0))
         self.provenance: dict[str, Any] = {
             "name": str(folder),
             "weights_sha256": config["weights_sha256"],

@@ -82,7 +82,7 @@ class PolicyGradient(FineTuned):
             estimated = bool(guessed)
             forwards = forwards + Forwards(1, int(self.recompute), 1)
         # 3. returns, less their mean over the other trajectories
-        values, ok, _ = score_distinct(reward, policy.codec.decode(x))
+        values, ok, calls = score_distinct(reward, policy.codec.decode(x))
         r, fine = torch.from_numpy(values).to(x.device), torch.from_numpy(ok).to(x.device)
         cost, log_prob = torch.stack(costs, 1), torch.stack(scores, 1)
         spent = cost.detach()
@@ -92,7 +92,8 @@ class PolicyGradient(FineTuned):
         advantage = leave_one_out(r.nan_to_num()[:, None] - alpha * later, fine)
         loss = -((advantage * log_prob).sum(1) - alpha * cost.sum(1)).mean()
         mean = float(r[fine].mean()) if bool(fine.any()) else float("nan")
-        return Outcome(loss, mean, float(spent.sum(1).mean()), forwards, failures=int((~fine).sum()))
+        failures = int((~fine).sum())
+        return Outcome(loss, mean, float(spent.sum(1).mean()), forwards, failures=failures, calls=calls)
 
 
 def leave_one_out(returns: Float[Tensor, "B K"], ok: Bool[Tensor, " B"]) -> Float[Tensor, "B K"]:

@@ -181,6 +181,8 @@ class Sampler:
         cost = Cost(new.rows, calls, int((~ok).sum()), value_rows=rows)
         if isinstance(new, Guided):
             cost = cost + Cost(0, new.reward_calls, new.failures, value_rows=new.value_rows)
+        if known is not None and len(fresh) == len(x):  # the usual case, without copies
+            return _Seen(new, value, ok, cost)
         if known is not None:
             new = known.prediction.append(new)
             value, ok = torch.cat([known.value, value]), torch.cat([known.ok, ok])
@@ -215,6 +217,12 @@ class Steering(Configurable, ABC):
     def leaves_particles(self) -> bool:
         """Whether a run leaves several weighted particles a design."""
         return False
+
+    @property
+    def training_calls(self) -> int:
+        """Designs that were scored before any run, to train what the method uses; 0 where nothing says so."""
+        value = getattr(self, "value", None)
+        return value.training_calls if isinstance(value, Value) else 0
 
     @abstractmethod
     def __call__(self, backbone: Backbone, reward: Reward | None) -> Sampler:

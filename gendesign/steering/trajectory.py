@@ -44,6 +44,7 @@ class Outcome:
         divergence: mean over the batch of what the differentiated steps cost, in nats.
         forwards: calls of the networks.
         failures: designs that the reward could not score.
+        calls: designs that it was asked to score.
     """
 
     loss: Tensor
@@ -51,6 +52,7 @@ class Outcome:
     divergence: float
     forwards: Forwards
     failures: int = 0
+    calls: int = 0
 
 
 @dataclass(frozen=True)

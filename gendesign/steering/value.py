@@ -56,6 +56,9 @@ class Value(Configurable, ABC):
     reads_per_state: int = 0
     """How often a noisy state is read to value it."""
 
+    training_calls: int = 0
+    """Designs that were scored to learn it."""
+
     @abstractmethod
     def __call__(
         self,

@@ -32,7 +32,7 @@ from gendesign.errors import ConfigError, GendesignError, TrainingError
 from gendesign.loading import load_described
 from gendesign.models.switched import SwitchedDenoiser
 from gendesign.optimisation import adamw_with_cosine
-from gendesign.rewards.base import Reward
+from gendesign.rewards.base import Reward, Scores
 from gendesign.rewards.catalog import load_reward
 from gendesign.steering.finetuned import FineTuned, TunedSampler
 from gendesign.steering.particles import make_plan
@@ -113,7 +113,7 @@ class FineTuning(Configurable, LightningModule):
         self._base = (copy.deepcopy(base).eval().requires_grad_(False),)
         self._natural: Figures | None = None
         self.found: Figures | None = None
-        self.skipped = self.skipped_in_a_row = 0
+        self.skipped = self.skipped_in_a_row = self.reward_calls = 0
 
     def _keep_small_noise(self, base: Backbone, floor: float) -> None:
         process = base.process
@@ -162,6 +162,7 @@ class FineTuning(Configurable, LightningModule):
             alpha=alpha,
             generator=generator(*place, device=self.device),
         )
+        self.reward_calls += found.calls
         self._log_outcome(found, alpha)
         return found.loss
 
@@ -209,17 +210,19 @@ class FineTuning(Configurable, LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Counts go on after a resume."""
         checkpoint["skipped_updates"] = [self.skipped, self.skipped_in_a_row]
+        checkpoint["reward_calls"] = self.reward_calls
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting."""
         self.skipped, self.skipped_in_a_row = checkpoint["skipped_updates"]
+        self.reward_calls = checkpoint.get("reward_calls", 0)  # earlier versions did not count
 
     # Judging -----------------------------------------------------------------------------------------------------
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Sample designs, the same noise at every validation, and log what both rewards and the base say of them."""
         designs, kl = self.sample_with_kl(self.policy)
-        guide = self.reward(designs)
+        guide = self._scored(designs)
         self.found = self._figures(designs, guide)
         shown = {"guide": _median(guide.values), "kl": float(np.mean(kl))} | self.found.medians()
         for name, value in shown.items():
@@ -230,8 +233,12 @@ class FineTuning(Configurable, LightningModule):
         """The figures of the base's own designs, from the same noise."""
         if self._natural is None:
             designs, _ = self.sample_with_kl(self.base)
-            self._natural = self._figures(designs, self.reward(designs))
+            self._natural = self._figures(designs, self._scored(designs))
         return self._natural
+
+    def _scored(self, designs: list[Design]) -> Scores:
+        self.reward_calls += len(designs)
+        return self.reward(designs)
 
     @torch.no_grad()
     def sample_with_kl(self, backbone: Backbone) -> tuple[list[Design], list[float]]:
@@ -278,6 +285,7 @@ class FineTuning(Configurable, LightningModule):
                 for name in ("alpha", "alpha_warmup", "steps", "batch_size", "lr", "seed")
             },
             "skipped_updates": self.skipped,
+            "reward_calls": self.reward_calls,
         }
         if said.get("training", {}).get("data"):
             facts["data"] = said["training"]["data"]

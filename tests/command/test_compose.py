@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import yaml
 
 from gendesign.command.compose import compose, options, steering_methods
 from gendesign.command.values import read_value
@@ -268,6 +269,19 @@ def test_what_refers_to_a_setting_follows_what_was_said(lead: str) -> None:
     assert composed["reward"]["init_args"]["constraint"]["init_args"]["reference"] == lead
     example = compose([], config="lead-optimisation")
     assert example["reward"]["init_args"]["constraint"]["init_args"]["reference"] == example["start"] != ""
+
+
+@pytest.mark.parametrize(("words", "lead"), [(["start=CC#CO"], "CC#CO"), ([], None), (["start=null"], None)])
+def test_an_earlier_runs_configuration_follows_a_new_start(
+    words: list[str], lead: str | None, tmp_path: Path
+) -> None:
+    earlier = compose([], config="lead-optimisation")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(earlier))
+    again = compose(words, config=str(tmp_path / "config.yaml"))
+    expected = earlier["start"] if lead is None else lead
+    assert again["reward"]["init_args"]["constraint"]["init_args"]["reference"] == expected
+    others = {**again, "start": "", "reward": ""}
+    assert others == {**earlier, "start": "", "reward": ""}
 
 
 def test_what_a_configuration_says_of_its_own_option_is_not_meant_for_another(tmp_path: Path) -> None:

@@ -25,7 +25,12 @@ from gendesign.comparison.cells import Cell
 from gendesign.comparison.workers import over_processes
 from gendesign.errors import MissingExtraError, OutputError
 from gendesign.rewards.dna import GCContent
+from gendesign.steering.best_of_n import BestOfN
 from gendesign.steering.guidance import Guidance
+from gendesign.steering.policy_gradient import PolicyGradient
+from gendesign.training.finetuning import FineTuning
+
+LENGTH = 4
 
 Make = Callable[..., Comparison]
 
@@ -68,6 +73,59 @@ def test_rows_files_and_budgets(make: Make, here: Path) -> None:
     assert "src=" not in page and "equal reward calls" in page and "svdd (13)" in page
     assert "| 40 | svdd (13) | 2 |" in (here / "results.md").read_text()
     assert Comparison(**yaml.safe_load((here / "comparison.yaml").read_text())).config["seeds"] == [0, 1]
+
+
+def test_sizes_by_what_is_spent(make: Make, here: Path) -> None:
+    """Most of SVDD's candidates are alike here, so that its bound leaves a third of the budget."""
+    budget = 10.0
+    few = {"methods": {"svdd": make().methods["svdd"]}, "seeds": 3}
+    few |= {"reward_calls": [budget], "network_evaluations": []}
+    by_bound = compare(make(**few), here / "bound")
+    found = compare(make(sizes="spent", **few), here / "spent")
+    assert {row.entry.size for row in by_bound.rows} == {2}
+    assert all(float(row.figures["reward_calls"] or 0) < 0.7 * budget for row in by_bound.rows)
+    calls = [float(row.figures["reward_calls"] or 0) for row in found.rows]
+    assert 0.9 * budget <= calls[0] <= 1.05 * budget
+    assert all(0.85 * budget <= each <= 1.15 * budget for each in calls)
+    (size,) = {row.entry.size for row in found.rows}
+    kept = {path: path.stat().st_mtime_ns for path in (here / "spent").rglob("cell.json")}
+    assert size is not None and len(kept) > 3  # what was tried is kept, too
+    again = compare(make(sizes="spent", **few), here / "spent", resume=True)
+    assert [row.figures for row in again.rows] == [row.figures for row in found.rows]
+    assert kept == {path: path.stat().st_mtime_ns for path in (here / "spent").rglob("cell.json")}
+    page = (here / "spent" / "comparison.html").read_text()
+    assert f"svdd ({size})" in page and "spent about the budget" in page
+
+
+def test_a_budget_too_small_for_any_size_has_a_reason(make: Make, here: Path) -> None:
+    """The bound alone refuses nothing here: what the smallest size spends does."""
+    found = compare(make(reward_calls=[2], network_evaluations=[], sizes="spent", seeds=1), here)
+    status = {row.entry.method: (row.status, row.reason) for row in found.rows}
+    assert status["unsteered"][0] == status["best_of_n"][0] == "OK"
+    assert status["svdd"][0] == "FAILED" and "at size 1, the budget is 2; raise it" in status["svdd"][1]
+
+
+def test_a_task_has_methods_of_its_own(make: Make, here: Path, folder: str, tmp_path: Path) -> None:
+    """They run in it alone, at their own size, and say how many rewards their training asked for."""
+    tuned = FineTuning(folder, GCContent(), PolicyGradient(), steps=LENGTH, batch_size=3)
+    tuned.reward_calls = 12
+    tuned.save_pretrained(tmp_path / "tuned")
+    own = {"tuned": PolicyGradient(tuned=str(tmp_path / "tuned")), "wide": BestOfN(candidates=99)}
+    plain = make().config["tasks"]["tiny"]
+    comparison = make(tasks={"one": {**plain, "methods": own}, "two": plain}, seeds=1, sizes="spent")
+    assert comparison.method_names == ["unsteered", "best_of_n", "svdd", "tuned", "wide"]
+    found = compare(comparison, here)
+    ran = {(row.entry.task, row.entry.method): row for row in found.rows}
+    assert {method for task, method in ran if task == "two"} == {"unsteered", "best_of_n", "svdd"}
+    assert {row.status for row in found.rows} == {"OK"} and ran["one", "wide"].entry.size == 99
+    assert ran["one", "tuned"].figures["training_calls"] == 12
+    assert ran["one", "svdd"].figures["training_calls"] is None
+    text = (here / "results.md").read_text()
+    assert "calls in training" in text and "| 40 | wide (99) |" in text
+    # the same cell as without them: a method that comes later makes nothing of the others old
+    cells = {cell.name: cell for cell in (here / "cells/one").iterdir()}
+    assert "methods" not in json.loads((cells["unsteered"] / "seed-0/cell.json").read_text())["spec"]["task"]
+    assert Comparison(**yaml.safe_load((here / "comparison.yaml").read_text())).config == comparison.config
 
 
 @pytest.mark.whole

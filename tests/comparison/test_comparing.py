@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from gendesign.building import build
+from gendesign.building import build, check_arguments, resolve
 from gendesign.cli import main
 from gendesign.command.comparing import CONFIGS, read_comparison
 from gendesign.comparison import Comparison
@@ -30,8 +30,20 @@ def test_shipped_comparisons_name_what_ships(name: str) -> None:
         audited = f"{task.reward}-heldout"  # a reward that is computed, such as QED, needs no audit
         assert task.heldout == (audited if audited in list_rewards() else None)
         assert task.alpha > 0
+        for method in task.methods.values():
+            _described(method)
     for method in comparison.methods.values():
         assert isinstance(build(method), Steering)
+
+
+def _described(method: Any) -> None:
+    """A method of a task names classes and arguments that there are; networks that it was trained with, no file yet."""
+    cls = resolve(method["class_path"])
+    check_arguments(cls, method.get("init_args", {}))
+    value = method.get("init_args", {}).pop("value", None)
+    if value is not None:
+        check_arguments(resolve(value["class_path"]), value["init_args"])
+    assert isinstance(build(method), Steering)
 
 
 def test_words_choose_set_and_add() -> None:
@@ -101,6 +113,11 @@ def test_bad_input_is_one_line(
         ("trust: [os]", "no setting 'trust'"),
         ("methods: [svdd]", "must map names"),
         ("tasks: {a: {backbone: x, reward: y}}", "at least one method"),
+        (
+            "sizes: any\nmethods: {a: svdd}\ntasks: {a: {backbone: x, reward: y}}\nreward_calls: 9",
+            "sizes must be",
+        ),
+        ("tasks: {a: {backbone: x, reward: y, methods: {a: svd}}}", "did you mean 'svdd'"),
         ("methods: {a: svdd}\ntasks: {a: 3}", "must have backbone"),
     ],
 )

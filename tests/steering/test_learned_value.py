@@ -90,6 +90,7 @@ def test_saved_values_steer_to_the_target(make_arena: Any, tv: Any, tmp_path: Pa
     value = load_value(tmp_path / "value")
     assert value.alpha == 0.5 and "soft value at alpha=0.5" in (tmp_path / "value" / "CARD.md").read_text()
     assert value.provenance["training"]["roll_outs"]["num"] == 6_000
+    assert value.training_calls == SVDD(value=value).training_calls == 6_000
     hit, num = arena.designs.index("ACG"), 1_500
     for method in (SVDD(candidates=16, value=value), SMC(particles=24, value=value)):
         assert method.alpha == 0.5  # the only one at which the value holds

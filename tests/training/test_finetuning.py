@@ -110,6 +110,36 @@ def test_a_killed_run_continues_to_the_same_losses(tmp_path: Path) -> None:
         assert torch.equal(weight, resumed.policy.get_parameter(name)), name
 
 
+def test_rewards_that_training_asks_for_are_counted_saved_and_told(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def counted(designs: list[str]) -> list[float]:
+        asked.append(len(designs))
+        return [float(design.count("G")) for design in designs]
+
+    settings: dict[str, Any] = {"steps": 4, "batch_size": 5, "val_designs": 4, "val_times": 1}
+    base = small_backbone(tmp_path / "base")
+    module = FineTuning(base, FunctionReward(counted, name="G"), PolicyGradient(), **settings)
+    limits: dict[str, Any] = {"max_steps": 3, "val_check_interval": 3, "limit_train_batches": 3}
+    Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, num_sanity_val_steps=0, **limits).fit(module, EndlessData())  # fmt: skip
+    module.natural()
+    assert module.reward_calls == sum(asked) > 3 * 2 + 8
+    checkpoint: dict[str, Any] = {}
+    module.on_save_checkpoint(checkpoint)
+    again = FineTuning(base, GCContent(), PolicyGradient(), **settings)
+    again.on_load_checkpoint(checkpoint)
+    assert again.reward_calls == sum(asked)
+    again.save_pretrained(tmp_path / "tuned")
+    assert PolicyGradient(tuned=str(tmp_path / "tuned")).training_calls == sum(asked)
+    assert PolicyGradient().training_calls == 0
+    relaxed = FineTuning(base, GCContent(), DRAKES(), **settings)
+    place = relaxed.method.objective(
+        relaxed.policy, relaxed.base, relaxed.reward, torch.linspace(1.0, 0.0, 5, dtype=torch.float64), 5,
+        alpha=0.1, generator=torch.Generator().manual_seed(0))  # fmt: skip
+    assert place.calls == 5
+
+
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The shipped configuration, small: another base, another reward."""
