@@ -1,18 +1,16 @@
 """Which recipe predicts natural promoters of unseen genes best? Cross-validation that never sees the test groups.
 
-    python benchmarks/predictor_cv.py base native5 random2022 pretrained
-    python benchmarks/predictor_cv.py --network recurrent base
-    python -c "import pyjaspar, Bio.motifs as m; d = pyjaspar.jaspardb(release='JASPAR2024'); \
-print(m.write(d.fetch_motifs(collection='CORE', species=['4932']), 'jaspar'))" > yeast.jaspar
-    python benchmarks/predictor_cv.py --motifs yeast.jaspar motifs
+    python benchmarks/predictor_cv.py base native5 random2022 pretrained motifs motifs+pretrained
+    python benchmarks/predictor_cv.py --network recurrent base motifs motifs+pretrained
 
 Guide and audit are trained on disjoint halves of the groups. Here a recipe is trained on one half as the configs say,
 and judged on random and natural promoters of the other; then the other way round. Recipes, each a change of `base`:
 
     native5      natural groups are drawn five times as often
     random2022   half of each batch are promoters of another random library, with a head of their own (DREAM 2022)
-    pretrained   first 400 steps of filling in masked bases of natural alleles, none alike to a test group
-    motifs       the first layer also holds known binding motifs, fixed, as smooth occupancies on the better strand
+    pretrained   first `--fill` steps of filling in masked bases of natural alleles, none alike to a test group
+    motifs       the first layer also holds the shipped motifs of yeast (`gendesign.models.known_motifs`)
+    motifs+pretrained   both; what ships
 
 The output is Markdown; r is Pearson's, of one network (`--members` for the mean of several).
 """
@@ -27,59 +25,26 @@ import time
 import numpy as np
 import pandas as pd
 import torch
-from Bio import motifs as bio
 from predictor_card import CONFIGS, data_module
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gendesign.data import tables
+from gendesign.models.known_motifs import KnownMotifs
 from gendesign.models.predictor import ConvPredictor, RecurrentPredictor, SequencePredictor
 from gendesign.optimisation import adamw_with_cosine
+from gendesign.rewards.motifs import read_log_odds
 
-RECIPES = ("base", "native5", "random2022", "pretrained", "motifs")
+RECIPES = ("base", "native5", "random2022", "pretrained", "motifs", "motifs+pretrained")
 PREFIX, SUFFIX = "TGCATTTTTTTCACATC", "GGTTACGGCTGTT"
-LENGTH, BATCH, STEPS, WIDEST = 110, 128, 400, 15
-
-
-class KnownMotifs(nn.Module):
-    """A learned stem plus what known motifs say: sum_m w_m sigmoid(g_m (score_m - c_m)), score on the better strand.
-
-    Args:
-        stem: the network's own.
-        path: a file of motifs in JASPAR format; longer ones are cut to the 15 bases that tell most.
-        width: channels of the stem.
-    """
-
-    def __init__(self, stem: nn.Module, path: str, width: int) -> None:
-        super().__init__()
-        with open(path) as handle:
-            counts = [np.stack([m.counts[b] for b in "ACGT"], 1) for m in bio.parse(handle, "jaspar")]
-        kernels = torch.zeros(len(counts), 4, WIDEST)
-        for kernel, count in zip(kernels, counts, strict=True):
-            p = count / count.sum(1, keepdims=True)
-            told = (p * np.log2(p.clip(1e-9) * 4)).sum(1)
-            first = max(range(max(1, len(p) - WIDEST + 1)), key=lambda i: told[i : i + WIDEST].sum())
-            odds = np.log2((0.97 * p[first : first + WIDEST] + 0.0075) * 4)
-            begin = (WIDEST - len(odds)) // 2
-            kernel[:, begin : begin + len(odds)] = torch.from_numpy(odds.T)
-        self.stem = stem
-        self.register_buffer("kernels", kernels)
-        self.cut = nn.Parameter(0.75 * kernels.amax(1).sum(1, keepdim=True))
-        self.gain = nn.Parameter(torch.ones(len(kernels), 1))
-        self.mix = nn.Conv1d(len(kernels), width, 1)
-        nn.init.normal_(self.mix.weight, std=len(kernels) ** -0.5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        strands = [functional.conv1d(x, k, padding="same") for k in (self.kernels, self.kernels.flip(1, 2))]
-        out: Tensor = self.stem(x) + self.mix(torch.sigmoid((torch.maximum(*strands) - self.cut) * self.gain))
-        return out
+LENGTH, BATCH, STEPS = 110, 128, 400
 
 
 class Trial:
     """The data, and training of one recipe on one half."""
 
-    def __init__(self, recipe: str, network: str, motifs: str | None) -> None:
-        self.recipe, self.network, self.motifs = recipe, network, motifs
+    def __init__(self, recipe: str, network: str, fill: int) -> None:
+        self.recipe, self.network, self.fill = recipe, network, fill
         modules = [data_module(config) for config in CONFIGS.values()]
         data, table = modules[0], modules[0].table
         self.halves = [np.concatenate([m.indices("train"), m.indices("val")]) for m in modules]
@@ -104,13 +69,13 @@ class Trial:
                 RecurrentPredictor(4, LENGTH, heads, width=128, stem_kernel=11, both_strands=True),
                 128,
             )
-        if self.recipe == "motifs":
-            if self.motifs is None:
-                raise SystemExit("the recipe motifs needs --motifs FILE")
-            network.stem = KnownMotifs(network.stem, self.motifs, width)
+        if "motifs" in self.recipe:
+            log_odds = read_log_odds("jaspar2024-yeast")
+            network.stem.known = KnownMotifs(4, len(log_odds), 15, width)
+            network.take_motifs(log_odds)
         return network
 
-    def fill_in(self, network: ConvPredictor, rng: np.random.Generator) -> None:
+    def fill_in(self, network: SequencePredictor, rng: np.random.Generator) -> None:
         """Train the trunk, all but the dense layers, to name masked bases of natural alleles."""
         words = {s[i : i + 20] for s in self.test for i in range(len(PREFIX), len(s) - len(SUFFIX) - 19)}
         table = pd.read_csv(tables.locate("yeast_native_promoters_1011"))
@@ -118,21 +83,19 @@ class Trial:
         table = table[fine].reset_index(drop=True)
         genes = list(table.groupby("gene_promoter").indices.values())
         alleles = self.one_hot([PREFIX + s + SUFFIX for s in table.sequence])
-        head = nn.Conv1d(64, 8, 1)  # two positions were pooled into one
-        steps = 400
+        features = network.eval().features(alleles[:1])
+        network.train()
+        pooled = -(-LENGTH // features.shape[2])  # positions that became one
+        head = nn.Conv1d(features.shape[1], 4 * pooled, 1)
         training = adamw_with_cosine(
-            nn.ModuleList([network, head]), lr=2e-3, weight_decay=0.05, warmup_steps=50, total_steps=steps
+            nn.ModuleList([network, head]), lr=2e-3, weight_decay=0.05, warmup_steps=50, total_steps=self.fill
         )
-        for _ in range(steps):
+        for _ in range(self.fill):
             x = alleles[[rng.choice(genes[i]) for i in rng.integers(len(genes), size=BATCH)]]
             hidden = torch.zeros(BATCH, LENGTH, dtype=torch.bool)
             hidden[:, 17:97] = torch.rand(BATCH, 80) < torch.rand(BATCH, 1) * 0.3 + 0.05
-            h = functional.max_pool1d(
-                functional.gelu(network.stem((x * ~hidden[..., None]).transpose(1, 2))), 2
-            )
-            for block in network.blocks:
-                h = block(h)
-            out = head(h).view(BATCH, 4, 2, -1).permute(0, 3, 2, 1).reshape(BATCH, -1, 4)
+            out = head(network.features(x * ~hidden[..., None]))
+            out = out.view(BATCH, 4, pooled, -1).permute(0, 3, 2, 1).reshape(BATCH, -1, 4)[:, :LENGTH]
             loss = functional.cross_entropy(out[hidden], x[hidden].argmax(-1))
             _step(training, network, loss)
 
@@ -155,7 +118,7 @@ class Trial:
             more_y = torch.tensor(extra.expression.to_numpy(), dtype=torch.float32)
             more_y = (more_y - more_y.mean()) / more_y.std()
         network = self.build(3 if more else 2)
-        if self.recipe == "pretrained":
+        if "pretrained" in self.recipe:
             self.fill_in(network, rng)
         average = [p.detach().clone() for p in network.parameters()]
         training = adamw_with_cosine(network, lr=2e-3, weight_decay=0.05, warmup_steps=50, total_steps=STEPS)
@@ -224,13 +187,13 @@ def main() -> None:
     parser.add_argument("recipes", nargs="+", choices=RECIPES)
     parser.add_argument("--network", choices=("conv", "recurrent"), default="conv")
     parser.add_argument("--members", type=int, default=1)
-    parser.add_argument("--motifs", metavar="FILE", help="known motifs in JASPAR format")
+    parser.add_argument(
+        "--fill", type=int, default=400, metavar="STEPS", help="pretraining steps (%(default)s)"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.network == "recurrent" and "pretrained" in options.recipes:
-        parser.error("pretrained is written for the conv network")
     for number, recipe in enumerate(options.recipes):
-        trial = Trial(recipe, options.network, options.motifs)
+        trial = Trial(recipe, options.network, options.fill)
         for half in (0, 1):
             start = time.process_time()
             told = trial.judge(half, options.members)

@@ -5,7 +5,8 @@
 
 The first kernels are long enough to be motif detectors; in DNA each can look at both strands, h = max(W * x,
 reverse-complement(W) * x), which halves what there is to learn. What is pooled is position within a few
-letters only, since where a motif lies in a promoter matters. Input are (relaxed) one-hots, with zeros at
+letters only, since where a motif lies in a promoter matters. Beside the kernels that are learned, the stem can
+hold motifs that are known (`gendesign.models.known_motifs`). Input are (relaxed) one-hots, with zeros at
 padding, so that the network has a gradient and padding has no weight.
 
 Reference: Kelley, Snoek and Rinn, "Basset: learning the regulatory code of the accessible genome with deep
@@ -16,6 +17,7 @@ sequence-based deep learning models of gene regulation" (2024, Nature Biotechnol
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -24,6 +26,7 @@ from torch.nn import functional
 
 from gendesign.building import Configurable, finite, whole
 from gendesign.errors import ConfigError
+from gendesign.models.known_motifs import KnownMotifs
 
 
 class SequencePredictor(Configurable, nn.Module):
@@ -47,6 +50,40 @@ class SequencePredictor(Configurable, nn.Module):
             ConfigError: `x` is not [batch, length, num_letters].
         """
 
+    def features(self, x: Float[Tensor, "B L A"]) -> Float[Tensor, "B C P"]:
+        """What is known of each position, or of each few that were pooled, before the dense layers.
+
+        Position p of P stands for letters p k to p k + k - 1, with k = L / P rounded up.
+
+        Raises:
+            ConfigError: the network has no features by position, or `x` has another shape.
+        """
+        raise ConfigError(f"{type(self).__name__} has no features by position")
+
+    def take_motifs(self, log_odds: Sequence[Float[Tensor, "_ A"]]) -> None:
+        """Take known motifs into the weights, before the first step of training.
+
+        Args:
+            log_odds: of each motif, in bits; letters as in the input.
+
+        Raises:
+            ConfigError: the network has no place for motifs, or for another number of them.
+        """
+        if not (known := self._known_motifs()):
+            raise ConfigError(
+                f"the network has no place for known motifs; give it known_motifs: {len(log_odds)}"
+            )
+        for module in known:
+            module.take(log_odds)
+
+    @property
+    def has_motifs(self) -> bool:
+        """Whether it holds known motifs."""
+        return any(bool(module.kernels.any()) for module in self._known_motifs())
+
+    def _known_motifs(self) -> list[KnownMotifs]:
+        return [module for module in self.modules() if isinstance(module, KnownMotifs)]
+
     def check(self, x: Tensor) -> None:
         """Raise ConfigError unless `x` is [batch, length, num_letters]."""
         if x.ndim != 3 or x.shape[1:] != (self.length, self.num_letters):
@@ -66,6 +103,9 @@ class ConvPredictor(SequencePredictor):
         stem_kernel: odd width of the first convolution, in positions.
         both_strands: the first convolution's kernels match either strand; for letters whose complement is
             their order reversed (ACGT, ACGU).
+        known_motifs: motifs that the stem holds beside its own kernels, named in training
+            (`gendesign.rewards.Predictor`, `motifs`); for the same letters.
+        motif_width: odd width of the longest of them; wider ones are cut.
         kernel_size: odd width of the others, in (pooled) positions.
         depth: residual blocks.
         poolings: how many times positions are halved: once after the stem, then after each block.
@@ -85,6 +125,8 @@ class ConvPredictor(SequencePredictor):
         width: int = 64,
         stem_kernel: int = 13,
         both_strands: bool = False,
+        known_motifs: int = 0,
+        motif_width: int = 15,
         kernel_size: int = 7,
         depth: int = 3,
         poolings: int = 3,
@@ -101,20 +143,27 @@ class ConvPredictor(SequencePredictor):
             raise ConfigError(f"poolings must be 1 to depth + 1; got {poolings} with depth {depth}")
         _check_dropout(dropout)
         self.poolings = poolings
-        self.stem = _Stem(num_letters, width, stem_kernel, both_strands)
+        self.stem = _Stem(num_letters, width, stem_kernel, both_strands, known_motifs, motif_width)
         self.blocks = nn.ModuleList(_Block(width, kernel_size, dropout / 2) for _ in range(depth))
         positions = -(-length // 2**poolings)
         self.dense = _dense(width * positions, hidden, num_targets, dropout)
 
     def forward(self, x: Float[Tensor, "B L A"]) -> Float[Tensor, "B n"]:
+        out: Tensor = self.dense(functional.gelu(self._convolve(x, self.poolings)).flatten(1))
+        return out
+
+    def features(self, x: Float[Tensor, "B L A"]) -> Float[Tensor, "B C P"]:
+        """After all blocks, but without the poolings between them: pairs of positions."""
+        return self._convolve(x, 1)
+
+    def _convolve(self, x: Float[Tensor, "B L A"], poolings: int) -> Float[Tensor, "B C P"]:
         self.check(x)
         h = _halve(functional.gelu(self.stem(x.transpose(1, 2))))
         for i, block in enumerate(self.blocks):
             h = block(h)
-            if i + 1 < self.poolings:
+            if i + 1 < poolings:
                 h = _halve(h)
-        out: Tensor = self.dense(functional.gelu(h).flatten(1))
-        return out
+        return h
 
 
 class RecurrentPredictor(SequencePredictor):
@@ -130,6 +179,8 @@ class RecurrentPredictor(SequencePredictor):
         width: motif detectors.
         stem_kernel: odd width of the first convolution, in positions.
         both_strands: as in `ConvPredictor`.
+        known_motifs: as in `ConvPredictor`.
+        motif_width: as in `ConvPredictor`.
         pooling: positions that are pooled into one before the recurrent network.
         hidden: state of the recurrent network in each direction, and width of the dense layer.
         dropout: probability of zeroing a dense input in training (inputs of the recurrent network: half of it).
@@ -147,6 +198,8 @@ class RecurrentPredictor(SequencePredictor):
         width: int = 128,
         stem_kernel: int = 13,
         both_strands: bool = False,
+        known_motifs: int = 0,
+        motif_width: int = 15,
         pooling: int = 4,
         hidden: int = 48,
         dropout: float = 0.2,
@@ -159,34 +212,50 @@ class RecurrentPredictor(SequencePredictor):
         _check_odd(stem_kernel=stem_kernel)
         _check_dropout(dropout)
         self.pooling = whole("pooling", pooling)
-        self.stem = _Stem(num_letters, width, stem_kernel, both_strands)
+        self.stem = _Stem(num_letters, width, stem_kernel, both_strands, known_motifs, motif_width)
         self.dropout = nn.Dropout(dropout / 2)
         self.recurrent = nn.GRU(width, hidden, bidirectional=True, batch_first=True)
         self.dense = _dense(4 * hidden, hidden, num_targets, dropout)
 
     def forward(self, x: Float[Tensor, "B L A"]) -> Float[Tensor, "B n"]:
+        states = self.features(x)
+        out: Tensor = self.dense(torch.cat([states.mean(2), states.amax(2)], dim=1))
+        return out
+
+    def features(self, x: Float[Tensor, "B L A"]) -> Float[Tensor, "B C P"]:
+        """States of both directions."""
         self.check(x)
         h = functional.gelu(self.stem(x.transpose(1, 2)))
         h = functional.max_pool1d(h, self.pooling, ceil_mode=True)
         states, _ = self.recurrent(self.dropout(h).transpose(1, 2))
-        out: Tensor = self.dense(torch.cat([states.mean(1), states.amax(1)], dim=1))
-        return out
+        return states.transpose(1, 2)
 
 
 class _Stem(nn.Module):
-    """How well each kernel matches at each position, on the better strand if it may look at both."""
+    """How well each kernel matches at each position, on the better strand if it may look at both; plus known motifs."""
 
-    def __init__(self, num_letters: int, width: int, kernel_size: int, both_strands: bool) -> None:
+    def __init__(
+        self,
+        num_letters: int,
+        width: int,
+        kernel_size: int,
+        both_strands: bool,
+        known_motifs: int,
+        motif_width: int,
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv1d(num_letters, width, kernel_size, padding=kernel_size // 2)
         self.both_strands = both_strands
+        self.known = None
+        if whole("known_motifs", known_motifs, at_least=0):
+            self.known = KnownMotifs(num_letters, known_motifs, motif_width, width)
 
     def forward(self, x: Float[Tensor, "B A L"]) -> Float[Tensor, "B C L"]:
-        forward: Tensor = self.conv(x)
-        if not self.both_strands:
-            return forward
-        kernels, padding = self.conv.weight.flip(1, 2), self.conv.kernel_size[0] // 2
-        return torch.maximum(forward, functional.conv1d(x, kernels, self.conv.bias, padding=padding))
+        out: Tensor = self.conv(x)
+        if self.both_strands:
+            kernels, padding = self.conv.weight.flip(1, 2), self.conv.kernel_size[0] // 2
+            out = torch.maximum(out, functional.conv1d(x, kernels, self.conv.bias, padding=padding))
+        return out if self.known is None else out + self.known(x)
 
 
 class _Block(nn.Module):

@@ -7,7 +7,7 @@ bits,
 
 and a site scores the sum of s along it; the reverse complement of the motif finds sites on the other strand.
 
-In YAML, with a file of your own or a table of `gendesign data`:
+In YAML, with a file of your own, a table of `gendesign data` or the shipped motifs of yeast, `jaspar2024-yeast`:
 
     class_path: gendesign.rewards.MotifCount
     init_args: {path: data:jaspar2024_core_vertebrates_transfac, motif: TBP, relative: 0.85}
@@ -37,6 +37,9 @@ from gendesign.designs import Design
 from gendesign.errors import ConfigError, DataError
 from gendesign.rewards.dna import LETTERS, DNAReward
 
+SHIPPED = Path(__file__).parent / "motif_files"
+"""Where the shipped files of motifs lie; `README.md` there says whose they are."""
+
 UNIFORM = dict.fromkeys(LETTERS, 0.25)
 
 
@@ -44,7 +47,8 @@ class MotifReward(DNAReward):
     """Shared by the motif rewards: reading the motif and scoring every position on both strands.
 
     Args:
-        path: a MEME (minimal), JASPAR or TRANSFAC file, or a gzip of one; or `data:NAME`, a table of `gendesign data`.
+        path: a MEME (minimal), JASPAR or TRANSFAC file, or a gzip of one; `data:NAME`, a table of `gendesign data`;
+            or the name of a shipped file, `jaspar2024-yeast`.
         motif: the motif's name or identifier in that file; may be left out if the file holds one.
         background: probability of each letter; uniform when left out.
         pseudocount: counts added to each position, shared out by the background.
@@ -81,8 +85,7 @@ class MotifReward(DNAReward):
         self.name = f"motif {name}"
         self.both_strands = both_strands
         prior = torch.tensor([q[b] for b in LETTERS], dtype=torch.float64)
-        smooth = (counts + self.pseudocount * prior) / (counts.sum(1, keepdim=True) + self.pseudocount)
-        self.log_odds: Float[Tensor, "W 4"] = torch.log2(smooth / prior)
+        self.log_odds: Float[Tensor, "W 4"] = log_odds(counts, prior, self.pseudocount)
 
     def unreadable(self, design: Design) -> str:
         reason = super().unreadable(design)
@@ -166,11 +169,19 @@ class MotifCount(MotifReward):
         return (self.sites(x) >= self.threshold - 1e-9).sum(1).to(x)
 
 
+def log_odds(
+    counts: Float[Tensor, "W 4"], background: Float[Tensor, " 4"], pseudocount: float
+) -> Float[Tensor, "W 4"]:
+    """s[w, b] of the module's equation, in bits."""
+    smooth = (counts + pseudocount * background) / (counts.sum(1, keepdim=True) + pseudocount)
+    return torch.log2(smooth / background)
+
+
 def read_motif(path: str, motif: str = "") -> tuple[str, Float[Tensor, "W 4"]]:
     """Read one motif's letter counts.
 
     Args:
-        path: MEME (minimal), JASPAR or TRANSFAC file, plain or gzip; or `data:NAME`.
+        path: MEME (minimal), JASPAR or TRANSFAC file, plain or gzip; `data:NAME`; or the name of a shipped one.
         motif: its name or identifier; "" if the file holds one motif.
 
     Returns:
@@ -179,15 +190,51 @@ def read_motif(path: str, motif: str = "") -> tuple[str, Float[Tensor, "W 4"]]:
     Raises:
         DataError: unreadable file, no such motif, or several and none named.
     """
+    file, found = _parse(path)
+    names = {label: m for m in found for label in _labels(m)}
+    if motif and motif not in names:
+        raise DataError(
+            f"{file} holds no motif {motif!r} among its {len(found)}, such as {', '.join(list(names)[:3])}"
+        )
+    if not motif and len(found) > 1:
+        raise DataError(f"{file} holds {len(found)} motifs; name one with motif=")
+    chosen = names[motif] if motif else found[0]
+    return _labels(chosen)[0] or file.stem, _counts(chosen)
+
+
+def read_log_odds(path: str, *, share: float = 0.03) -> list[Float[Tensor, "_ 4"]]:
+    """Read the log-odds of all motifs of a file, against a uniform background.
+
+    Args:
+        path: as in `read_motif`.
+        share: of the background in each position, in place of a pseudocount: files give some motifs as counts of
+            sites and others as percentages.
+
+    Returns:
+        Float64 log-odds of each motif, in bits.
+
+    Raises:
+        DataError: the file cannot be read, or holds no motif.
+    """
+    uniform = torch.tensor([UNIFORM[b] for b in LETTERS], dtype=torch.float64)
+    counts = [_counts(motif) for motif in _parse(path)[1]]
+    return [log_odds((1 - share) * n / n.sum(1, keepdim=True), uniform, share) for n in counts]
+
+
+def _parse(path: str) -> tuple[Path, list[Any]]:
+    """The file that `path` means, and its motifs, at least one."""
     from Bio import motifs  # heavy, and only needed here
 
     file = tables.locate(path.removeprefix("data:")) if path.startswith("data:") else Path(path).expanduser()
+    shipped = SHIPPED / f"{path}.jaspar"
+    file = shipped if not file.exists() and shipped.is_file() else file
     try:
         opener = gzip.open if file.suffix == ".gz" else open
         with opener(file, "rt") as handle:
             text = handle.read()
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the motif file {file}: {error}") from error
+        names = ", ".join(sorted(known.stem for known in SHIPPED.glob("*.jaspar")))
+        raise DataError(f"cannot read the motif file {file}: {error}; shipped: {names}") from error
     kind = "jaspar" if text.lstrip().startswith(">") else "minimal"
     if re.search(r"^P[O0]\s", text, re.MULTILINE):
         kind = "transfac"
@@ -198,16 +245,13 @@ def read_motif(path: str, motif: str = "") -> tuple[str, Float[Tensor, "W 4"]]:
                 entry.name = line
     except Exception as error:  # Biopython raises whatever its parser stumbles over
         raise DataError(f"{file} is neither a MEME, a JASPAR nor a TRANSFAC file: {error}") from error
-    names = {label: m for m in found for label in _labels(m)}
-    if motif and motif not in names:
-        raise DataError(
-            f"{file} holds no motif {motif!r} among its {len(found)}, such as {', '.join(list(names)[:3])}"
-        )
-    if not found or (not motif and len(found) > 1):
-        raise DataError(f"{file} holds {len(found)} motifs; name one with motif=")
-    chosen = names[motif] if motif else found[0]
-    counts = torch.tensor([list(chosen.counts[b]) for b in LETTERS], dtype=torch.float64).T
-    return _labels(chosen)[0] or file.stem, counts
+    if not found:
+        raise DataError(f"{file} holds 0 motifs; expected a MEME, JASPAR or TRANSFAC file")
+    return file, found
+
+
+def _counts(motif: Any) -> Float[Tensor, "W 4"]:
+    return torch.tensor([list(motif.counts[b]) for b in LETTERS], dtype=torch.float64).T
 
 
 def _labels(motif: Any) -> list[str]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from gendesign.building import finite, whole
 from gendesign.codecs import SequenceCodec, TokenCodec
 from gendesign.designs import Design
-from gendesign.errors import ConfigError, UnsupportedError
+from gendesign.errors import CheckpointError, ConfigError, UnsupportedError
 from gendesign.molecules import chemistry
 from gendesign.molecules.codec import MoleculeCodec
 from gendesign.rewards.base import DifferentiableReward, Scores
@@ -58,6 +58,10 @@ class PredictedReward(DifferentiableReward):
         name: str = "",
     ) -> None:
         self.predictor = load_predictor(predictor)
+        if self.predictor.center.isnan().any():
+            raise CheckpointError(
+                f"predictor {predictor!r} has features but no measurements yet; train it by fit --init"
+            )
         heads = self.predictor.heads
         if head not in heads and (head or len(heads) > 1):
             raise ConfigError(

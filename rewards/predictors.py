@@ -28,7 +28,8 @@ from gendesign.determinism import dropout_seeded
 from gendesign.errors import CheckpointError, ConfigError
 from gendesign.models.predictor import SequencePredictor
 from gendesign.optimisation import adamw_with_cosine
-from gendesign.pretrained import CONFIG, read_config, read_pretrained, write_pretrained
+from gendesign.pretrained import CONFIG, load_weights, read_config, read_pretrained, write_pretrained
+from gendesign.rewards.motifs import read_log_odds
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 """Where shipped predictors and classifiers lie."""
@@ -48,6 +49,8 @@ class Predictor(Configurable, LightningModule):
         prefix: constant sequence before every design in the training data.
         suffix: constant sequence after it.
         source: where the measurements come from; one line.
+        motifs: file of known binding motifs, or the name of a shipped one (`gendesign.rewards.motifs`), which the
+            networks take before the first step; not read afterwards. Of DNA, with networks that have `known_motifs`.
         lr: peak learning rate.
         weight_decay: of weight matrices.
         warmup_steps: steps of linear warm-up; then cosine decay to the trainer's max_steps.
@@ -68,6 +71,7 @@ class Predictor(Configurable, LightningModule):
         prefix: str = "",
         suffix: str = "",
         source: str = "",
+        motifs: str = "",
         lr: float = 2e-3,
         weight_decay: float = 0.05,
         warmup_steps: int = 100,
@@ -86,6 +90,13 @@ class Predictor(Configurable, LightningModule):
         self.codec = codec
         self.heads = tuple(heads)
         self.unit, self.prefix, self.suffix, self.source = unit, prefix, suffix, source
+        needs = bool(network.init_args.get("known_motifs"))
+        if bool(motifs) != needs or (motifs and codec.vocabulary != tuple("ACGT")):
+            raise ConfigError(
+                "motifs names a file of DNA motifs for networks with known_motifs above 0, and both come together; "
+                f"got motifs {motifs!r} and known_motifs {network.init_args.get('known_motifs', 0)}"
+            )
+        self.motifs = motifs
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.networks = nn.ModuleList(
@@ -110,16 +121,37 @@ class Predictor(Configurable, LightningModule):
         self, x: Int[Tensor, "B L"] | Float[Tensor, "B L K"], mask: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "M B n"]:
         """Each member's prediction, in the targets' unit, of token ids or relaxed one-hots over K tokens."""
-        letters = self._letters(x, mask)
+        letters = self.letters(x, mask)
         return torch.stack([network(letters) for network in self.networks]) * self.scale + self.center
 
-    def _letters(self, x: Tensor, mask: Tensor | None) -> Float[Tensor, "B L A"]:
+    def letters(self, x: Tensor, mask: Tensor | None = None) -> Float[Tensor, "B L A"]:
         """One-hots over the letters (tokens other than PAD), zero at padding."""
         size = len(self.codec.vocabulary)
         if not x.is_floating_point():
             x = nn.functional.one_hot(x, self.codec.vocab_size)
         letters = x[..., :size].to(self.center.dtype)
         return letters if mask is None else letters * mask[..., None]
+
+    def load_weights(self, source: Predictor) -> None:
+        """Take the weights of another predictor, to continue from them.
+
+        Raises:
+            CheckpointError: the networks differ.
+        """
+        load_weights(self, source.state_dict(), "the given predictor")
+
+    def take_motifs(self) -> None:
+        """Read `motifs` into the networks, unless `--init` brought some.
+
+        Raises:
+            DataError: the file cannot be read.
+            ConfigError: it holds another number of motifs than the networks have a place for.
+        """
+        networks: Any = self.networks
+        if self.motifs and not any(network.has_motifs for network in networks):
+            log_odds = read_log_odds(self.motifs)
+            for network in networks:
+                network.take_motifs(log_odds)
 
     def save_pretrained(self, folder: str | Path, *, training: Mapping[str, Any] | None = None) -> None:
         """Write config.yaml and model.safetensors, which `load_predictor` reads; never half-written.
@@ -137,9 +169,10 @@ class Predictor(Configurable, LightningModule):
     # Training ------------------------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Take mean and scale of the targets from the training rows."""
+        """Take known motifs, and mean and scale of the targets from the training rows."""
         if stage != "fit":
             return
+        self.take_motifs()
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         targets = torch.from_numpy(data.targets[data.indices("train")])
         self.center.copy_(targets.nanmean(0))
@@ -148,7 +181,7 @@ class Predictor(Configurable, LightningModule):
     def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
         """Mean squared error over the measured targets, standardised; members share only the batch."""
         place = (self.seed, "train", int(batch["position"]), self.global_rank)
-        letters = self._letters(batch["x"], batch["mask"])
+        letters = self.letters(batch["x"], batch["mask"])
         target = (batch["targets"].to(letters) - self.center) / self.scale
         measured = ~target.isnan() * batch["weight"].to(letters)[:, None]
         with dropout_seeded(*place, "dropout", device=self.device):

@@ -62,6 +62,9 @@ class SequenceDataModule(StreamDataModule):
         trim: constant (prefix, suffix) to cut off; a sequence without them is a bad row.
         max_rows: read at most so many rows of the file, those whose sequences hash lowest: a fair part of it.
         within: columns of numbers and the range [lowest, highest] that a row's must lie in; other rows are left out.
+        away_from: rows alike to a test row of this other data are left out, so that what is trained here may be
+            judged there.
+        shared: so many letters in a row that are also in the other make them alike.
 
     Raises:
         ConfigError: arguments that contradict each other.
@@ -95,6 +98,8 @@ class SequenceDataModule(StreamDataModule):
         trim: tuple[str, str] | None = None,
         max_rows: int | None = None,
         within: Mapping[str, tuple[float, float]] | None = None,
+        away_from: SequenceDataModule | None = None,
+        shared: int = 20,
     ) -> None:
         super().__init__(path, batch_size=batch_size, eval_batch_size=eval_batch_size, seed=seed)
         if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
@@ -132,6 +137,8 @@ class SequenceDataModule(StreamDataModule):
         self.trim = trim
         self.max_rows = None if max_rows is None else whole("max_rows", max_rows)
         self.within = {name: (float(low), float(high)) for name, (low, high) in (within or {}).items()}
+        self.away_from = away_from
+        self.shared = whole("shared", shared)
         self._table: SequenceTable | None = None
         self._splits: dict[str, Index] = {}
 
@@ -224,7 +231,8 @@ class SequenceDataModule(StreamDataModule):
             )
         if self.fold is not None:
             side = keep_fold(side, groups, folds=self.folds, fold=self.fold, seed=self.split_seed)
-        splits = {name: np.flatnonzero(side == number) for name, number in SIDES.items()}
+        alike = self._alike()
+        splits = {name: np.flatnonzero((side == number) & ~alike) for name, number in SIDES.items()}
         if len(splits["train"]) == 0:
             raise DataError(f"{self._file()}: no training rows are left after the split")
         if self.eval_rows_per_value is not None and self.sample_by is not None:
@@ -234,6 +242,18 @@ class SequenceDataModule(StreamDataModule):
                     splits[name], values, self.sequences, limit=self.eval_rows_per_value, seed=self.split_seed
                 )
         return splits
+
+    def _alike(self) -> NDArray[np.bool_]:
+        """Which rows share a stretch of letters with a test row of `away_from`."""
+        if self.away_from is None:
+            return np.zeros(len(self.sequences), dtype=bool)
+        other = self.away_from.sequences
+        words = {
+            word for row in self.away_from.indices("test") for word in _stretches(other[row], self.shared)
+        }
+        alike = [any(word in words for word in _stretches(s, self.shared)) for s in self.sequences]
+        log.info("%s: left out %d rows alike to test rows of %s", self.path, sum(alike), self.away_from.path)
+        return np.array(alike, dtype=bool)
 
     # Batches -----------------------------------------------------------------------------------------------------
 
@@ -249,3 +269,7 @@ class SequenceDataModule(StreamDataModule):
         for row in rows.tolist():
             members.setdefault(column[row], []).append(row)
         return [np.array(group, dtype=np.int64) for group in members.values()]
+
+
+def _stretches(sequence: str, length: int) -> list[str]:
+    return [sequence[i : i + length] for i in range(len(sequence) - length + 1)]

@@ -84,12 +84,16 @@ class TrainingCLI(LightningCLI):
     def _take_weights(self, init: str) -> None:
         from gendesign.backbone import Backbone
         from gendesign.loading import load_backbone
+        from gendesign.rewards.predictors import Predictor, load_predictor
 
-        if not isinstance(self.model, Backbone):
+        if isinstance(self.model, Predictor):
+            self.model.load_weights(load_predictor(init))
+        elif isinstance(self.model, Backbone):
+            self.model.load_weights(load_backbone(init, temperature=1.0))
+        else:
             raise ConfigError(
-                f"--init continues a backbone; the config's model is a {type(self.model).__name__}"
+                f"--init continues a backbone or a predictor; the config's model is a {type(self.model).__name__}"
             )
-        self.model.load_weights(load_backbone(init, temperature=1.0))
 
 
 def _plain(value: Any) -> Any:

@@ -335,3 +335,20 @@ def test_rows_outside_a_range_are_left_out_and_are_not_bad(
     assert not caplog.records
     with pytest.raises(DataError, match="within"):
         _ = data(path, within={"z": (0.0, 1.0)}).sequences
+
+
+def test_rows_alike_to_test_rows_of_other_data_are_left_out(write: Any) -> None:
+    eight = DNACodec(8, variable=True)
+    judged = write("judged.csv", "sequence,split\nAACCGGTT,test\nTTTTCCCC,train\n")
+    other = data(judged, eight, split_column="split")
+    mine = write(
+        "mine.csv", "sequence,split\nGACCGGA,train\nACCGTTCC,train\nTTTTCCCC,val\nCGGTTA,val\nAC,train\n"
+    )
+    module = data(mine, eight, split_column="split", away_from=other, shared=5)
+    # GACCGGA shares ACCGG with the test row, CGGTTA shares CGGTT; TTTTCCCC is a training row there
+    assert [module.sequences[i] for i in module.indices("train")] == ["ACCGTTCC", "AC"]
+    assert [module.sequences[i] for i in module.indices("val")] == ["TTTTCCCC"]
+    loose = data(mine, eight, split_column="split", away_from=other, shared=6)
+    assert len(loose.indices("train")) == 3 and len(loose.indices("val")) == 2
+    with pytest.raises(ConfigError, match="shared must be a whole number"):
+        data(mine, eight, away_from=other, shared=0)

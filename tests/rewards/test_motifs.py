@@ -143,6 +143,30 @@ def test_a_motif_in_yaml_names_a_table(tmp_path: Path, monkeypatch: pytest.Monke
     assert reward(["acacTTTT", "GGGGGGGG"]).values.tolist() == [2.0, 0.0]
 
 
+def test_shipped_motifs_of_yeast_are_named_as_a_file_is() -> None:
+    reward = MaxMotifScore("jaspar2024-yeast", motif="REB1")
+    site, other = reward(["TTTTACCCGTTTT", "TTTTAACCGTTTT"]).values  # Reb1 binds TTACCCG
+    assert site > 9 > 5 > other and reward.name == "motif MA0363.3 REB1"
+    folder = motifs.SHIPPED
+    notes = (folder / "README.md").read_text()
+    for file in folder.glob("*.jaspar"):
+        assert f"`{file.stem}`" in notes and "CC BY 4.0" in notes
+
+
+def test_log_odds_of_all_motifs_of_a_file(meme: str, tmp_path: Path) -> None:
+    (tmp_path / "m.jaspar").write_text(
+        ">M1 first\nA [6 0]\nC [0 4]\nG [2 0]\nT [0 0]\n>M2 second\nA [1]\nC [0]\nG [0]\nT [1]\n"
+    )
+    first, second = motifs.read_log_odds(str(tmp_path / "m.jaspar"), share=0.1)
+    # columns of 8 and of 4 counts have the same share of the background
+    expected = [log2((0.9 * p + 0.1 / 4) * 4) for p in (0.75, 0.0, 0.25, 0.0)]
+    torch.testing.assert_close(first[0], torch.tensor(expected, dtype=torch.float64))
+    assert float(first[1, 1]) == pytest.approx(log2((0.9 + 0.1 / 4) * 4))
+    assert second.shape == (1, 4) and float(second[0, 3]) == pytest.approx(log2((0.45 + 0.1 / 4) * 4))
+    shipped = motifs.read_log_odds("jaspar2024-yeast")
+    assert len(shipped) == 169 and all(bool(motif.isfinite().all()) for motif in shipped)
+
+
 def test_files_that_cannot_be_used(meme: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no motif 'M3'.*M1"):
         MaxMotifScore(meme, motif="M3")
@@ -154,8 +178,10 @@ def test_files_that_cannot_be_used(meme: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read"):
         MaxMotifScore(str(tmp_path / "fake.meme.gz"))
     (tmp_path / "other.txt").write_text("hello")
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="other.txt is neither a MEME"):
         MaxMotifScore(str(tmp_path / "other.txt"))
+    with pytest.raises(DataError, match="cannot read .*jaspar2024-yeats.*; shipped: jaspar2024-yeast"):
+        motifs.read_log_odds("jaspar2024-yeats")
 
 
 @pytest.mark.parametrize("background", [{"A": 1.0}, {"A": 0.5, "C": 0.5, "G": 0.5, "T": 0.5}])

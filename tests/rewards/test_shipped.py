@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from gendesign.array_codecs import ImageCodec
@@ -12,10 +13,12 @@ from gendesign.data.protein_sources import AVGFP
 from gendesign.data.sequences import SequenceDataModule
 from gendesign.errors import MissingExtraError
 from gendesign.metrics.fidelity import frechet_distance
+from gendesign.models.known_motifs import KnownMotifs
 from gendesign.pretrained import card_line
 from gendesign.rewards import Status, list_rewards, load_classifier, load_predictor, load_reward
 from gendesign.rewards.classifiers import ensemble
 from gendesign.rewards.images import to_pixels
+from gendesign.rewards.motifs import read_log_odds
 from gendesign.rewards.predictors import PRETRAINED
 
 rng = np.random.default_rng(0)
@@ -93,6 +96,30 @@ def test_guide_and_auditor_were_trained_on_disjoint_groups_and_tested_on_the_sam
     guide, auditor = seen
     assert guide["test"] == auditor["test"] and len(guide["test"]) > 30
     assert not (guide["train"] | guide["val"]) & (auditor["train"] | auditor["val"] | guide["test"])
+
+
+@pytest.mark.parametrize("name", PREDICTORS)
+def test_the_shipped_motifs_are_in_the_weights(name: str) -> None:
+    expected = KnownMotifs(4, 169, 15, 1)
+    expected.take(read_log_odds("jaspar2024-yeast"))
+    for network in load_predictor(name).networks:
+        torch.testing.assert_close(network.stem.known.kernels, expected.kernels, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("config", ["dna_expression", "dna_expression_heldout"])
+def test_features_are_filled_for_the_predictor_that_is_trained_and_apart_from_its_test_groups(
+    config: str,
+) -> None:
+    folder = Path(__file__).parents[2] / "configs" / "train"
+    fit, filling = (yaml.safe_load((folder / f"{config}{end}.yaml").read_text()) for end in ("", "_filling"))
+    filled = filling["model"]["init_args"]["predictor"]
+    assert filled["class_path"] == fit["model"]["class_path"]
+    trained = fit["model"]["init_args"]
+    assert filled["init_args"] == {key: trained[key] for key in filled["init_args"]}
+    away = filling["data"]["init_args"]["away_from"]["init_args"]
+    assert away == {key: fit["data"]["init_args"][key] for key in away}
+    split = {"path", "group_column", "val_fraction", "test_fraction", "split_seed"}
+    assert split <= set(away) and "fold" not in away  # the test groups are those of both halves
 
 
 def _many(num: int) -> list[str]:

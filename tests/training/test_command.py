@@ -10,6 +10,7 @@ import yaml
 
 from gendesign.errors import CheckpointError, ConfigError, DataError
 from gendesign.loading import load_backbone
+from gendesign.rewards import load_predictor
 from gendesign.training.command import main
 from gendesign.training.parser_errors import one_line
 
@@ -104,6 +105,41 @@ def test_fit_continues_pretrained_weights(config: Path) -> None:
         main(["fit", *begin, "--model.init_args.denoiser.init_args.width", "16"])
     with pytest.raises(CheckpointError, match="no backbone 'nowhere'"):
         main(["fit", "--config", str(config), "--init", "nowhere"])
+
+
+@pytest.mark.whole
+def test_fit_continues_a_predictor(config: Path) -> None:
+    rows = [line.split(",")[0] for line in Path("table.csv").read_text().splitlines()[1:]]
+    Path("measured.csv").write_text("sequence,up\n" + "".join(f"{row},{row.count('A')}\n" for row in rows))
+    settings = yaml.safe_load(config.read_text())
+    network = {"num_letters": 4, "length": 12, "num_targets": 1, "width": 8, "known_motifs": 169}
+    predictor = {
+        "codec": CODEC,
+        "network": {"class_path": "gendesign.models.predictor.ConvPredictor", "init_args": network},
+        "heads": ["up"], "members": 1, "warmup_steps": 1, "motifs": "jaspar2024-yeast",
+    }  # fmt: skip
+    settings["model"] = {"class_path": "gendesign.rewards.predictors.Predictor", "init_args": predictor}
+    settings["data"]["init_args"] = {
+        "path": "measured.csv", "codec": CODEC, "target_columns": ["up"], "batch_size": 8
+    }  # fmt: skip
+    settings["trainer"] |= {"max_steps": 2, "val_check_interval": 2, "callbacks": [
+        {"class_path": "gendesign.training.callbacks.ExportPretrained", "init_args": {"folder": "fitted"}}
+    ]}  # fmt: skip
+    Path("fit.yaml").write_text(yaml.safe_dump(settings))
+    filling = {"predictor": {"class_path": settings["model"]["class_path"], "init_args": predictor}}
+    settings["model"] = {"class_path": "gendesign.rewards.filling.Filling", "init_args": filling}
+    settings["trainer"]["callbacks"][0]["init_args"]["folder"] = "filled"
+    Path("filling.yaml").write_text(yaml.safe_dump(settings))
+    assert main(["fit", "--config", "filling.yaml"]) == 0
+    filled = load_predictor("filled")
+    start = ["fit", "--config", "fit.yaml", "--init", "filled", "--model.init_args.lr", "1e-9"]
+    assert main(start) == 0
+    for name, weight in load_predictor("fitted").named_parameters():
+        torch.testing.assert_close(weight, filled.get_parameter(name), atol=1e-6, rtol=0)
+    with pytest.raises(CheckpointError, match="do not fit the network"):
+        main([*start, "--model.init_args.network.init_args.width", "16"])
+    with pytest.raises(CheckpointError, match="no predictor 'nowhere'"):
+        main(["fit", "--config", "fit.yaml", "--init", "nowhere"])
 
 
 @pytest.mark.parametrize(
