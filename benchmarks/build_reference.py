@@ -70,6 +70,7 @@ def reference_of(
     """Measure everything; see the module's docstring."""
     if not isinstance(backbone.codec, SequenceCodec):
         raise SystemExit("references of sequences need a backbone of sequences")
+    alphabet = backbone.codec.alphabet
     sequences, genes = data.sequences, data.column(gene_column)
     counts = np.array(data.column(count_column), dtype=np.float64)
     train = data.indices("train")
@@ -79,7 +80,10 @@ def reference_of(
     quantiles = {}
     for name in rewards:
         start = time.perf_counter()
-        values = scored(load_reward(name), [sequences[i] for i in everyone])
+        reward = load_reward(name)
+        if getattr(reward, "alphabet", alphabet) != alphabet:
+            continue  # ACGT are amino acids, too, and would be scored as a protein
+        values = scored(reward, [sequences[i] for i in everyone])
         known = np.isfinite(values)
         print(
             f"{name}: {known.sum()} of {len(values)} scored, {time.perf_counter() - start:.1f} s", flush=True
@@ -94,7 +98,7 @@ def reference_of(
     print(f"likelihood of {len(held)} unseen genes: {time.perf_counter() - start:.1f} s", flush=True)
     return build_reference(
         [sequences[i] for i in train],
-        backbone.codec.alphabet,
+        alphabet,
         genes=[genes[i] for i in train],
         counts=counts[train],
         guide_scores=guiding,
