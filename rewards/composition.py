@@ -176,7 +176,7 @@ class WeightedSum(Composition):
         return _total([w * v for w, v in zip(self.weights, values, strict=True)])
 
     def spread(self, values: Sequence[Number], stds: Sequence[Number]) -> Number:
-        return _total([(w * s) ** 2 for w, s in zip(self.weights, stds, strict=True)]) ** 0.5
+        return root(_total([(w * s) ** 2 for w, s in zip(self.weights, stds, strict=True)]))
 
 
 class Difference(WeightedSum):
@@ -216,7 +216,7 @@ class Product(Composition):
                 value for j, value in enumerate(values) if j != i
             ]  # not prod / r_i, which a zero would break
             terms.append((functools.reduce(operator.mul, others, std)) ** 2)
-        return _total(terms) ** 0.5
+        return root(_total(terms))
 
 
 class Threshold(Composition):
@@ -282,7 +282,7 @@ class Threshold(Composition):
         if self.penalty is None or self.strict:
             return stds[0]
         outside = (self._violation(values[1]) > 0) * self.penalty
-        return (stds[0] ** 2 + (outside * stds[1]) ** 2) ** 0.5
+        return root(stds[0] ** 2 + (outside * stds[1]) ** 2)
 
     def join(self, values: Sequence[npt.NDArray[np.float64]], scores: Sequence[Scores]) -> Scores:
         joined = super().join(values, scores)
@@ -302,6 +302,11 @@ class Threshold(Composition):
         if isinstance(constraint, Tensor):
             return torch.relu(self.at_least - constraint) + torch.relu(constraint - self.at_most)
         return np.maximum(self.at_least - constraint, 0.0) + np.maximum(constraint - self.at_most, 0.0)
+
+
+def root(x: Number, n: int = 2) -> Number:
+    """The n-th root of numbers of at least 0, whose gradient is 0 at 0: there the root itself has an infinite one."""
+    return x.clip(min=1e-37) ** (1 / n) * (x > 0)
 
 
 def _total(terms: Sequence[Number]) -> Number:

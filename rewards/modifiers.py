@@ -25,7 +25,7 @@ import numpy.typing as npt
 from gendesign.building import finite
 from gendesign.errors import ConfigError
 from gendesign.rewards.base import Reward, Scores, Status
-from gendesign.rewards.composition import Composition, Number
+from gendesign.rewards.composition import Composition, Number, root
 
 
 class Modified(Composition):
@@ -145,14 +145,14 @@ class GeometricMean(Composition):
         self.name = name or f"geometric mean of {', '.join(p.label for p in self.parts)}"
 
     def combine(self, values: Sequence[Number]) -> Number:
-        return functools.reduce(operator.mul, values).clip(min=0.0) ** (1 / len(values))
+        return root(functools.reduce(operator.mul, values), len(values))
 
     def spread(self, values: Sequence[Number], stds: Sequence[Number]) -> Number:
         mean = self.combine(values)
         terms = [
             (mean * std / (value + (value == 0))) ** 2 for value, std in zip(values, stds, strict=True)
         ]  # at a zero part the mean is zero, and so is its first-order deviation
-        return functools.reduce(operator.add, terms) ** 0.5 / len(values)
+        return root(functools.reduce(operator.add, terms)) / len(values)
 
     def join(self, values: Sequence[npt.NDArray], scores: Sequence[Scores]) -> Scores:
         joined = super().join(values, scores)

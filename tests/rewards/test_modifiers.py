@@ -79,6 +79,15 @@ def test_a_geometric_mean_is_the_root_of_the_product() -> None:
     assert torch.autograd.grad(reward.relaxed(inner).sum(), inner)[0].isfinite().all()
 
 
+def test_a_geometric_mean_of_nothing_has_a_gradient_of_nothing() -> None:
+    """The root is infinitely steep at 0, where a part that is flat there would make its gradient NaN."""
+    x = torch.full((1, 8, 4), 0.25, requires_grad=True)
+    far = MaxGaussian(GCContent(), mu=0.9, sigma=0.01)
+    value = GeometricMean([far, GCContent()]).relaxed(x)
+    (slope,) = torch.autograd.grad(value.sum(), x)
+    assert value.item() == 0.0 and (slope == 0).all()
+
+
 def test_a_geometric_mean_has_no_value_where_a_part_is_negative() -> None:
     scores = GeometricMean([Number(), Number()])(["-1", "4"])
     assert list(scores.status) == [Status.INVALID, Status.OK] and scores.values[1] == 4
