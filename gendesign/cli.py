@@ -258,3 +258,7 @@ def _run(words: list[str]) -> None:
         from gendesign.command import verbs
 
         getattr(verbs, f"{arguments.verb}_verb")(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

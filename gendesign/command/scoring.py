@@ -20,6 +20,11 @@ def score_verb(arguments: argparse.Namespace) -> None:
         if word.partition("=")[0].split(".")[0] not in ("reward", "device", "out"):
             raise ConfigError(f"gendesign score takes reward=, its arguments, device= and out=; got {word!r}")
     config = composed(arguments, arguments.words)
+    chosen = any(
+        word.startswith("reward=") for word in arguments.words
+    )  # that of the default run is not meant
+    if not chosen or config["reward"] is None:
+        raise ConfigError("gendesign score needs a reward; give reward=NAME")
     path = Path(arguments.file).expanduser()
     out = Path(config["out"]) if config.get("out") else None
     if out is not None and out.exists():
@@ -29,8 +34,7 @@ def score_verb(arguments: argparse.Namespace) -> None:
     for problem in read.problems[:5]:
         print(f"warning: {path}, {problem}", file=sys.stderr)
     reward = named_reward(config["reward"], resolved_device(config.get("device", "auto")), arguments.trust)
-    if reward is None:
-        raise ConfigError("gendesign score needs a reward; give reward=NAME")
+    assert reward is not None
     if arguments.processes is not None or arguments.cache is not None:
         from gendesign.rewards.pooled import Pooled
 

@@ -59,10 +59,16 @@ def resolved_device(name: str) -> str:
         device = torch.device(name)
     except RuntimeError:
         raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got {name!r}") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if device.type == "cuda" and (device.index or 0) >= (num := torch.cuda.device_count()):
+        found = f"{num} CUDA devices, counted from 0," if num else "no CUDA device"
+        raise ConfigError(f"device={name}, but PyTorch sees {found} here; use device=cpu or device=auto")
+    try:
+        torch.zeros(1, device=device).tolist()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        said = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"device={name}, but PyTorch sees no CUDA device here; use device=cpu or device=auto"
-        )
+            f"device={name} cannot be used here ({said}); use device=cpu or device=auto"
+        ) from error
     return name
 
 

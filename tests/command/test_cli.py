@@ -183,6 +183,8 @@ def test_a_full_disk_is_one_line() -> None:
         (["reward.kappa=3"], "no argument 'kappa'"),
         (["backbone=no/such"], "no/such"),
         (["device=gpu"], "device must be"),
+        (["device=meta"], "cannot be used here"),
+        (["device=cuda:99"], "device=cuda:99, but PyTorch sees"),
         (["--colour"], "--colour"),
         (["seed=-1"], "seed"),
     ],
@@ -343,6 +345,7 @@ def test_score_bad_files(
 
 
 def test_score_takes_only_what_it_uses(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "give reward=NAME" in fails(capsys, "score", "x.fasta")  # no reward goes without saying
     assert "num_designs=3" in fails(capsys, "score", "x.fasta", "reward=adenines.yaml", "num_designs=3")
 
 
