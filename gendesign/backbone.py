@@ -225,7 +225,7 @@ class Backbone(Configurable, Learner):
         return solved.x, solved.rows
 
     def log_likelihood(
-        self, designs: Sequence[Design], *, num_times: int | None = None, seed: int = 0
+        self, designs: Sequence[Design], *, num_times: int | None = None, seed: int = 0, alike: bool = False
     ) -> Float[Tensor, " B"]:
         """An estimate of log p(design): of a lower bound for masked diffusion, by the flow for continuous processes.
 
@@ -233,6 +233,7 @@ class Backbone(Configurable, Learner):
             designs: to be judged.
             num_times: noise levels a design; the error falls with it. None: 64, for continuous processes 18.
             seed: of the noise.
+            alike: every design meets the same noise; see `Process.log_likelihood`.
 
         Returns:
             nats a design (a log-density in the user's units where designs are numbers), float64.
@@ -244,7 +245,9 @@ class Backbone(Configurable, Learner):
             num_times = 18 if isinstance(self.process, PoissonFlow) else 64
         x = self.codec.encode(designs).to(self.device)
         noise = generator(seed, "log_likelihood", device=self.device)
-        nats = self.process.log_likelihood(self.denoiser, x, num_times=num_times, generator=noise)
+        nats = self.process.log_likelihood(
+            self.denoiser, x, num_times=num_times, generator=noise, alike=alike
+        )
         return nats + self.codec.log_volume
 
     @property

@@ -14,15 +14,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import gendesign.loading
+from gendesign.array_codecs import VectorCodec
 from gendesign.backbone import Backbone
 from gendesign.codecs import DNACodec, RNACodec
 from gendesign.diffusion.masked import MaskedDiffusion
+from gendesign.diffusion.poisson_flow import PoissonFlow
 from gendesign.diffusion.schedules import Cosine
 from gendesign.diffusion.unmasking import FirstHitting
 from gendesign.errors import CheckpointError, ConfigError, DesignError, OutputError, TrustError
 from gendesign.loading import list_backbones, load_backbone
 from gendesign.models.base import TokenDenoiser
 from gendesign.models.dilated_conv import DilatedConvDenoiser
+from gendesign.models.mlp import MLPNetwork
+from gendesign.models.preconditioning import Preconditioned
 from gendesign.pretrained import card_line
 
 
@@ -46,6 +50,33 @@ def make(seed: int = 0) -> Backbone:
     return Backbone(
         DNACodec(6), MaskedDiffusion(4, schedule=Cosine(), unmasking=FirstHitting()), network
     ).eval()
+
+
+def numbers() -> Backbone:
+    """Of more coordinates than an exact trace is taken of."""
+    torch.manual_seed(0)
+    network = MLPNetwork(9, 8, depth=1)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    codec = VectorCodec([f"x{i}" for i in range(9)], mean=[0] * 9, std=[1] * 9)
+    return Backbone(codec, PoissonFlow(), Preconditioned(network)).eval()
+
+
+@pytest.mark.parametrize("backbone", [make(), numbers()], ids=["masked", "continuous"])
+def test_a_likelihood_may_depend_on_its_design_alone(backbone: Backbone) -> None:
+    """With the same noise for every design, whatever stands beside it and however calls are split."""
+    x = backbone.codec.encode(backbone.sample(5, steps=4))
+
+    def nats(rows: Tensor, *, alike: bool = True, max_rows: int = 1024) -> Tensor:
+        process, noise = backbone.process, torch.Generator().manual_seed(3)
+        return process.log_likelihood(
+            backbone.denoiser, rows, num_times=3, generator=noise, alike=alike, max_rows=max_rows
+        )
+
+    alone = torch.cat([nats(row[None]) for row in x])
+    torch.testing.assert_close(nats(x), alone, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(nats(x, max_rows=2), alone, rtol=1e-5, atol=1e-5)
+    assert (nats(x, alike=False) - alone)[1:].abs().max() > 1e-2
 
 
 def edit(folder: Path, **changes: Any) -> None:

@@ -41,6 +41,7 @@ def flow_log_likelihood(
     exact: bool = False,
     probes: int = 1,
     tolerance: float | None = None,
+    alike: bool = False,
 ) -> Float[Tensor, " B"]:
     """Log-density of designs at the lowest noise level.
 
@@ -55,6 +56,7 @@ def flow_log_likelihood(
         probes: Rademacher probes a design, where the trace is not exact.
         tolerance: relative and absolute tolerance of an adaptive solver (Dormand-Prince 5); None: one step of the
             fourth-order Runge-Kutta method between neighbouring levels.
+        alike: every design has the same probes.
 
     Returns:
         nats a design, float64.
@@ -65,7 +67,7 @@ def flow_log_likelihood(
     if exact:
         directions = torch.eye(x_0.shape[1], dtype=torch.float64, device=x_0.device)[:, None] * free
     else:
-        shape = (probes, *x_0.shape)
+        shape = (probes, 1 if alike else len(x_0), x_0.shape[1])
         signs = torch.randint(0, 2, shape, device=x_0.device, generator=generator).double() * 2 - 1
         directions = signs * free
     share = 1.0 if exact else 1 / probes

@@ -180,6 +180,7 @@ class MaskedDiffusion(Process):
         mask: Bool[Tensor, "B L"] | None = None,
         fixed: Bool[Tensor, "*B L"] | None = None,
         max_rows: int = 1024,
+        alike: bool = False,
     ) -> Float[Tensor, " B"]:
         """An unbiased estimate of a lower bound on log p(x_0), in nats a design.
 
@@ -200,19 +201,26 @@ class MaskedDiffusion(Process):
             mask: True at real positions.
             fixed: positions that are given, not modelled: the bound is then on log p(rest | fixed).
             max_rows: network rows a call.
+            alike: every design meets the same noise; see `Process.log_likelihood`.
         """
         whole("num_times", num_times)
+
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand(shape, dtype=torch.float64, device=x_0.device, generator=generator)
+
         free = torch.ones_like(x_0, dtype=torch.bool) if fixed is None else ~fixed.expand_as(x_0)
         free = free if mask is None else free & mask
         rows = torch.arange(len(x_0), device=x_0.device).repeat_interleave(num_times)
         total = torch.zeros(len(x_0), dtype=torch.float64, device=x_0.device)
+        same = (uniform(num_times), uniform(num_times, x_0.shape[1])) if alike else None
         for start in range(0, len(rows), max_rows * num_times):  # whole designs, so that strata are not torn
             block = rows[start : start + max_rows * num_times]
-            u = torch.rand(len(block), dtype=torch.float64, device=x_0.device, generator=generator)
-            u = ((torch.arange(len(block), device=x_0.device) % num_times) + u) / num_times
+            stratum = torch.arange(len(block), device=x_0.device) % num_times
+            u = (stratum + (uniform(len(block)) if same is None else same[0][stratum])) / num_times
             for part in torch.arange(len(block), device=x_0.device).split(max_rows):
                 row = block[part]
-                x_t, t, count = self._mask_count(x_0[row], free[row], u[part], generator=generator)
+                key = uniform(len(part), x_0.shape[1]) if same is None else same[1][stratum[part]]
+                x_t, t, count = self._mask_count(x_0[row], free[row], u[part], key)
                 own = None if mask is None else mask[row]
                 chosen = cond[row] if isinstance(cond, Tensor) else cond
                 nats = self._cross_entropy(
@@ -222,12 +230,11 @@ class MaskedDiffusion(Process):
         return -total / num_times
 
     def _mask_count(
-        self, x_0: Tensor, free: Tensor, u: Float[Tensor, " B"], *, generator: Generator
+        self, x_0: Tensor, free: Tensor, u: Float[Tensor, " B"], key: Float[Tensor, "B L"]
     ) -> tuple[Int[Tensor, "B L"], Float[Tensor, " B"], Int[Tensor, " B"]]:
         """Mask the n = ceil(u L) free positions of smallest key; the n-th smallest key has the law of t given n."""
         num_free = free.sum(-1)
         count = torch.minimum((u * num_free).long() + 1, num_free.clamp(min=1))
-        key = torch.rand(x_0.shape, dtype=torch.float64, device=x_0.device, generator=generator)
         key = key.masked_fill(~free, 2.0)
         t = key.sort(-1).values.gather(-1, (count - 1)[:, None])
         masked = free & (key <= t)

@@ -312,6 +312,7 @@ class PoissonFlow(Process):
         mask: Bool[Tensor, "B N"] | None = None,
         fixed: Bool[Tensor, " *B N"] | None = None,
         max_rows: int = 1024,
+        alike: bool = False,
     ) -> Float[Tensor, " B"]:
         """Log-density of designs at `likelihood_floor`, by the flow's change of variables over `num_times` steps.
 
@@ -339,10 +340,11 @@ class PoissonFlow(Process):
                     x_0[rows],
                     levels,
                     aug_dim=self.aug_dim,
-                    generator=generator,
+                    generator=generator.clone_state() if alike else generator,
                     mask=own,
                     exact=x_0.shape[-1] <= EXACT_TRACE,
                     probes=PROBES,
+                    alike=alike,
                 )
             )
         return torch.cat(parts) if parts else x_0.new_zeros(0, dtype=torch.float64)

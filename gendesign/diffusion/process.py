@@ -214,6 +214,7 @@ class Process(Configurable, ABC):
         mask: Tensor | None = None,
         fixed: Tensor | None = None,
         max_rows: int = 1024,
+        alike: bool = False,
     ) -> Float[Tensor, " B"]:
         """An estimate of log p(x_0), or of a lower bound on it, in nats a design.
 
@@ -226,6 +227,8 @@ class Process(Configurable, ABC):
             mask: True at real positions.
             fixed: positions that are given, not modelled.
             max_rows: network rows a call.
+            alike: every design meets the same noise: its estimate depends on the generator and itself alone, whatever
+                it is judged beside, and errors of different designs go together.
         """
 
 

@@ -81,6 +81,7 @@ def figures(
     base: Backbone | None = None,
     num_times: int = 8,
     seed: int = 0,
+    alike: bool = False,
 ) -> Figures:
     """Measure designs.
 
@@ -91,11 +92,12 @@ def figures(
         base: the backbone whose likelihood is the naturalness, and whose reference holds natural words.
         num_times: noise levels a design in the likelihood.
         seed: of the likelihood's noise.
+        alike: every design meets the same noise, so that its figures do not depend on what it is measured beside.
     """
     unknown = np.full(len(designs), np.nan)
     natural = unknown
     if base is not None and len(designs):
-        nats = base.log_likelihood(designs, num_times=num_times, seed=seed)
+        nats = base.log_likelihood(designs, num_times=num_times, seed=seed, alike=alike)
         natural = nats.cpu().numpy() / base.codec.length
     return Figures(
         heldout=unknown if heldout is None else heldout(designs).values,
@@ -294,9 +296,8 @@ class GuardedReward(Reward):
 
     def _figures(self, designs: Sequence[Design], scores: Scores) -> Figures:
         base = self.backbone if self.num_times else None
-        return figures(
-            designs, guide=scores, heldout=self.heldout, base=base, num_times=max(1, self.num_times)
-        )
+        times = max(1, self.num_times)
+        return figures(designs, guide=scores, heldout=self.heldout, base=base, num_times=times, alike=True)
 
 
 def _band(name: str, band: Band) -> tuple[float, float]:

@@ -140,6 +140,28 @@ def test_any_method_carries_the_guard_as_a_reward(method: Any) -> None:
     assert outside[1] < (0.7 if method.needs.gradient else 0.33) * outside[0], outside
 
 
+def test_a_guarded_value_is_of_its_design_alone_so_that_runs_resume(tmp_path: Any) -> None:
+    from gendesign.run import design
+
+    backbone, guide, heldout = hackable()
+    reward = guarded(guide, backbone, heldout)
+    found = [f"T{b}T{d}" for b in "ACGT" for d in "ACGT"]
+    np.testing.assert_allclose(reward(found).values, [reward([one]).values[0] for one in found])
+    run, again = (
+        design(
+            backbone,
+            reward,
+            BestOfN(candidates=2),
+            num_designs=70,
+            base_designs=0,
+            out=tmp_path,
+            resume=resume,
+        )
+        for resume in (False, True)
+    )
+    assert run.designs == again.designs
+
+
 @pytest.mark.whole
 @pytest.mark.parametrize("method", [DRAKES(tau=0.5), PolicyGradient()], ids=name_of)
 def test_methods_that_train_carry_it_too(method: Any) -> None:
