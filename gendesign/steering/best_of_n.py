@@ -63,14 +63,12 @@ class BestOfN(Steering):
     def pilot(
         self, backbone: Backbone, reward: Reward, plan: Plan, *, generator: Generator
     ) -> tuple[Float[Tensor, "G M"], Cost]:
-        """Rewards of base designs, N of which would compete."""
-        final = run_sampler(Sampler(backbone, None), PILOT, plan, generator=generator)
-        values, _, calls = score_distinct(reward, backbone.codec.decode(final.x))
-        groups = torch.from_numpy(
-            values[: PILOT - PILOT % self.candidates] if self.candidates < PILOT else values
-        )
+        """Rewards of base designs in groups that would compete: of N, under one template."""
         size = min(self.candidates, PILOT)
-        return groups.view(-1, size), final.cost + Cost(reward_calls=calls)
+        base = Sampler(backbone, None, particles_per_design=size)
+        final = run_sampler(base, PILOT // size, plan, generator=generator)
+        values, _, calls = score_distinct(reward, backbone.codec.decode(final.x))
+        return torch.from_numpy(values).view(-1, size), final.cost + Cost(reward_calls=calls)
 
     def pilot_bound(self, plan: Plan) -> Cost:
         """The base designs and their rewards."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,6 +51,20 @@ def test_cost_and_kl(make_arena: Any) -> None:
     assert final.kl.tolist() == pytest.approx([math.log(5) - 4 / 5] * 8)
     bound = BestOfN(candidates=5).bound(8, arena.plan())
     assert final.cost.network_rows <= bound.network_rows and final.cost.reward_calls <= bound.reward_calls
+
+
+@pytest.mark.parametrize("n", [4, 10, 100])
+def test_the_pilot_compares_designs_of_one_template(make_arena: Any, n: int) -> None:
+    """As they will compete: with several designs to start from, those of one differ by what is drawn alone."""
+    arena = make_arena(LETTERS, lambda design: float("ACGT".index(design[0])), length=2, alpha=1.0)
+    plan = replace(arena.plan(), template=torch.tensor([[0, 4], [3, 4]]))
+    noise = torch.Generator().manual_seed(0)
+    groups, cost = BestOfN(candidates=n, selection="resample").pilot(
+        arena.backbone, arena.reward, plan, generator=noise
+    )
+    assert groups.shape == (64 // min(n, 64), min(n, 64)) and torch.equal(groups.amin(-1), groups.amax(-1))
+    assert groups[:, 0].tolist() == [0.0, 3.0] * (len(groups) // 2) + [0.0] * (len(groups) % 2)
+    assert cost.network_rows <= BestOfN(candidates=n).pilot_bound(plan).network_rows
 
 
 def test_designs_that_cannot_be_scored_lose(make_arena: Any) -> None:
