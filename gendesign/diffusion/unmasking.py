@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from gendesign.building import Configurable, finite, whole
 from gendesign.diffusion.process import Transition
 from gendesign.diffusion.schedules import Schedule
+from gendesign.divergences import ReverseKL
 
 
 class Unmasking(Configurable, ABC):
@@ -183,7 +184,8 @@ class TokenTransition(Transition):
     def kl(self, other: Transition) -> Float[Tensor, " B"]:
         """KL(self || other) in nats; on relaxed states positions count in proportion to their MASK."""
         assert isinstance(other, TokenTransition)
-        return (self.reveal * self.mask_weight * self._token_kl(other)).sum(-1)
+        each = ReverseKL().between(self.log_probs, other.log_probs)
+        return (self.reveal * self.mask_weight * each).sum(-1)
 
     def _state(self) -> Float[Tensor, "B L V"]:
         if self.x_t.is_floating_point():
@@ -196,13 +198,6 @@ class TokenTransition(Transition):
     def _token_log_prob(self, x_s: Int[Tensor, "B L"]) -> Float[Tensor, "B L"]:
         clean = x_s.clamp(max=self.log_probs.shape[-1] - 1)
         return self.log_probs.gather(-1, clean[..., None]).squeeze(-1)
-
-    def _token_kl(self, other: TokenTransition) -> Float[Tensor, "B L"]:
-        """KL of the clean token laws."""
-        possible = self.log_probs > -torch.inf
-        # known tokens are certain in both laws: a difference of two infinities, which must not reach the gradient
-        ratio = torch.where(possible, self.log_probs, 0.0) - torch.where(possible, other.log_probs, 0.0)
-        return torch.where(possible, self.log_probs.exp() * ratio, 0.0).sum(-1)
 
     def _relax(
         self, log_q: Float[Tensor, "B L V"], *, temperature: float, noise: Float[Tensor, "B L V"]
