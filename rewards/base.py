@@ -254,6 +254,12 @@ class FunctionReward(Reward):
         # YAML names a function by its path
         self.init_args = {"function": self.source, "name": name, "unit": unit, "each": each}
 
+    def _attempt(self, designs: list[Design]) -> Scores:
+        """Designs that are scored one by one fail one by one: none is scored again for another's sake."""
+        if not self.each or len(designs) == 1:
+            return super()._attempt(designs)
+        return Scores.concatenate([super(FunctionReward, self)._attempt([design]) for design in designs])
+
     def score(self, designs: Sequence[Any]) -> Any:
         own = [design if isinstance(design, str) else np.array(design) for design in designs]
         if self.each:

@@ -115,6 +115,19 @@ def test_a_function_of_one_design() -> None:
     assert FunctionReward(len, each=True)(["ab", "c"]).values.tolist() == [2, 1]
 
 
+def test_a_function_of_one_design_is_asked_once_of_each_whichever_fail() -> None:
+    asked = []
+
+    def lengthy(design: str) -> float:
+        asked.append(design)
+        return 1 / (len(design) % 3)
+
+    scores = FunctionReward(lengthy, each=True)(["A" * n for n in range(1, 10)])
+    assert asked == ["A" * n for n in range(1, 10)]
+    assert [s is Status.FAILED for s in scores.status] == [n % 3 == 0 for n in range(1, 10)]
+    np.testing.assert_array_equal(scores.values[[0, 1]], [1.0, 0.5])
+
+
 def test_a_function_given_as_text_is_refused_with_the_way_to_name_one() -> None:
     with pytest.raises(RewardError, match="trust="):
         FunctionReward("my_module.gc")  # type: ignore[arg-type]
