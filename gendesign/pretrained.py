@@ -169,8 +169,8 @@ def find_pretrained(name: str, shipped: Path, *, noun: str) -> Path:
     """
     if "/" not in name and (shipped / name / CONFIG).is_file():
         return shipped / name
-    if Path(name).exists():
-        return Path(name)
+    if (path := Path(name).expanduser()).exists():
+        return path
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
         return _download(name)
     known = list(list_pretrained(shipped))

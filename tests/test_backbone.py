@@ -27,7 +27,7 @@ from gendesign.models.base import TokenDenoiser
 from gendesign.models.dilated_conv import DilatedConvDenoiser
 from gendesign.models.mlp import MLPNetwork
 from gendesign.models.preconditioning import Preconditioned
-from gendesign.pretrained import card_line
+from gendesign.pretrained import card_line, find_pretrained
 
 
 class Fixed(TokenDenoiser):
@@ -311,3 +311,9 @@ def test_weights_of_another_network_are_refused() -> None:
     other = Backbone(RNACodec(6), MaskedDiffusion(4), DilatedConvDenoiser(4, 16, depth=2))
     with pytest.raises(CheckpointError, match="do not fit"):
         make().load_weights(other)
+
+
+def test_a_folder_may_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    assert find_pretrained("~/mine", tmp_path, noun="backbone") == tmp_path / "mine"
