@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -61,7 +62,7 @@ def judge_designs(
     return DesignSet(
         designs=designs,
         scores={name: reward(designs) for name, reward in rewards.items()},
-        parts={part.label: part(designs) for part in getattr(guide, "parts", ())},
+        parts={name: part(designs) for name, part in named_parts(guide, taken=rewards).items()},
         naturalness=_naturalness(backbone, designs, form, seed=seed, max_rows=plan.max_rows),
         novelty=compared.novelty,
         kl=np.array([kl for block in blocks for kl in block.kl], dtype=np.float64),
@@ -74,6 +75,18 @@ def judge_designs(
         form=form,
         nearest=compared.nearest,
     )
+
+
+def named_parts(reward: Reward | None, *, taken: Collection[str] = ()) -> dict[str, Reward]:
+    """What a reward is made of, by name; parts of one name, such as similarities to two references, are numbered."""
+    named: dict[str, Reward] = {}
+    for part in getattr(reward, "parts", ()):
+        name, number = part.label, 1
+        while name in named or name in taken:
+            number += 1
+            name = f"{part.label} ({number})"
+        named[name] = part
+    return named
 
 
 def _naturalness(

@@ -25,7 +25,7 @@ from gendesign.diffusion.unmasking import Ancestral, FirstHitting, KTokens, Unma
 from gendesign.errors import ConfigError, DesignError, OutputError, UnsupportedError
 from gendesign.models.dilated_conv import DilatedConvDenoiser
 from gendesign.rewards.base import FunctionReward, Reward
-from gendesign.rewards.composition import Threshold
+from gendesign.rewards.composition import Threshold, WeightedSum
 from gendesign.run import BLOCK, Progress, design, estimate_cost
 from gendesign.steering.best_of_n import BestOfN
 from gendesign.steering.svdd import SVDD
@@ -168,6 +168,19 @@ def test_files(backbone: Backbone, reward: Reward, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="nothing was overwritten"):
         result.save(folder)
     result.save(folder, overwrite=True)
+
+
+def test_parts_of_one_name_are_all_listed(backbone: Backbone, tmp_path: Path) -> None:
+    parts = [
+        FunctionReward(gc, name="gc"),
+        FunctionReward(lambda designs: [-v for v in gc(designs)], name="gc"),
+    ]
+    result = run(
+        backbone, WeightedSum(parts, weights=[2.0, 1.0], name="both"), steering=BestOfN(candidates=2)
+    )
+    np.testing.assert_array_equal(result.parts["gc"].values, -result.parts["gc (2)"].values)
+    head = (result.save(tmp_path / "out") / "designs.csv").read_text().splitlines()[0].split(",")
+    assert {"both", "gc", "gc (2)"} <= set(head)
 
 
 def test_small_numbers_are_not_rounded_to_nothing(backbone: Backbone, tmp_path: Path) -> None:
