@@ -127,14 +127,20 @@ def test_a_denoiser_around_another_looks_like_it(wrap: Any) -> None:
     Brought().check(bound)  # it has its label
 
 
-def test_what_is_fine_tuned_without_a_label_takes_one_still(tmp_path: Path) -> None:
+def test_what_is_fine_tuned_belongs_to_its_label_and_without_one_takes_one_still(tmp_path: Path) -> None:
     network = Preconditioned(MLPNetwork(2, 8, depth=1, cond_dim=2))
-    base = Backbone(
+    free = Backbone(
         VectorCodec(["a", "b"], mean=[0, 0], std=[1, 1]), PoissonFlow(), network, conditioning=Labels(2)
     )
-    module = FineTuning(base, FunctionReward(lambda designs: [0.0] * len(designs)), PolicyGradient())
-    module.save_pretrained(tmp_path / "tuned")
-    assert len(load_backbone(tmp_path / "tuned", label=1).sample(2, steps=2)) == 2
+    one, two = (free.conditioned_on(label) for label in (0, 1))
+    reward = FunctionReward(lambda designs: [0.0] * len(designs))
+    for name, base in (("free", free), ("one", one)):
+        FineTuning(base, reward, PolicyGradient()).save_pretrained(tmp_path / name)
+        PolicyGradient(tuned=str(tmp_path / name))(base)
+    assert len(load_backbone(tmp_path / "free", label=1).sample(2, steps=2)) == 2
+    for name, base, said in (("one", two, "another"), ("one", free, "a"), ("free", one, "no")):
+        with pytest.raises(UnsupportedError, match=f"fine-tuned on {said} label"):
+            PolicyGradient(tuned=str(tmp_path / name))(base)
 
 
 @pytest.mark.parametrize(

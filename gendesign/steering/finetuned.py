@@ -25,6 +25,7 @@ from gendesign.building import finite, whole
 from gendesign.divergences import Divergence, ReverseKL
 from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.loading import SHIPPED, load_backbone
+from gendesign.models.base import Denoiser
 from gendesign.pretrained import find_pretrained, read_config
 from gendesign.rewards.base import Reward
 from gendesign.steering.needs import Needs
@@ -103,12 +104,14 @@ class FineTuned(Steering):
                 f"{self.tuned} was fine-tuned from {base.get('name')}, not from this backbone "
                 f"({backbone.provenance.get('name')}); sample that one"
             )
-        bound = dict(found.denoiser.named_buffers())
-        for key, value in backbone.denoiser.named_buffers():  # a structure or a label that it is bound to
-            if key in bound and not torch.equal(bound[key].to(value), value):
+        theirs, ours = bound_to(found.denoiser), bound_to(backbone.denoiser)
+        for key in sorted(theirs.keys() | ours.keys()):
+            both = key in theirs and key in ours
+            if not both or not torch.equal(theirs[key], ours[key]):
+                which = "another" if both else "a" if key in theirs else "no"
                 raise UnsupportedError(
-                    f"{self.tuned} was fine-tuned on another {key.rpartition('.')[2]} (structure, label) than this "
-                    "backbone is bound to; fine-tune on this one"
+                    f"{self.tuned} was fine-tuned on {which} {key} (structure, label), this backbone is bound to "
+                    f"{'this one' if key in ours else 'none'}; fine-tune on what you sample"
                 )
         policy = Backbone(backbone.codec, backbone.process, found.denoiser).to(backbone.device).eval()
         return TunedSampler(policy, backbone if self.measure_kl else None)
@@ -179,6 +182,12 @@ class FineTuned(Steering):
             return step(*inputs)
         # nothing inside draws random numbers: all noise is among the inputs
         return checkpoint(step, *inputs, use_reentrant=False, preserve_rng_state=False)
+
+
+def bound_to(denoiser: Denoiser) -> dict[str, Tensor]:
+    """The structure or the label that a denoiser, or one that it wraps, is bound to; what is missing (NaN) is inf."""
+    named = ((key.rpartition(".")[2], value) for key, value in denoiser.named_buffers())
+    return {key: value.nan_to_num(nan=torch.inf) for key, value in named if key in ("condition", "label")}
 
 
 def blend(base: Backbone, tuned: Backbone, share: float) -> Backbone:

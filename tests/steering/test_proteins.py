@@ -136,5 +136,9 @@ def test_what_was_fine_tuned_on_a_structure_designs_on_that_one(
     assert np.isfinite(run.values).all()
     other = bound.with_denoiser(copy.deepcopy(bound.denoiser))
     other.denoiser.condition[0, 0] += 1.0
-    with pytest.raises(UnsupportedError, match="fine-tuned on another condition"):
-        method(other, reward)
+    for wrapped in (other, other.in_bfloat16()):
+        with pytest.raises(UnsupportedError, match="fine-tuned on another condition"):
+            method(wrapped, reward)
+    other.denoiser.condition[0, :3] = torch.nan  # an atom that is missing
+    other.save_pretrained(tmp_path / "other")
+    gd.DRAKES(tuned=str(tmp_path / "other"))(other, reward)
