@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from gendesign.errors import ConfigError, TrustError
+from gendesign.errors import ConfigError, GendesignError, TrustError
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -107,7 +107,7 @@ def build(config: Any, *, kinds: tuple[type, ...] = (), trust: Sequence[str] = (
         unknown = set(config) - {"class_path", "init_args"}
         if unknown:
             raise ConfigError(
-                f"expected only class_path and init_args, got also {', '.join(sorted(unknown))}"
+                f"expected only class_path and init_args, got also {', '.join(sorted(map(str, unknown)))}"
             )
         cls = resolve(str(config["class_path"]), kinds=kinds, trust=trust)
         given = config.get("init_args") or {}
@@ -117,8 +117,12 @@ def build(config: Any, *, kinds: tuple[type, ...] = (), trust: Sequence[str] = (
         arguments = {key: build(item, kinds=kinds, trust=trust) for key, item in given.items()}
         try:
             return cls(**arguments)
-        except TypeError as error:
-            raise ConfigError(f"{config['class_path']}: {error}") from error
+        except GendesignError:
+            raise
+        except Exception as error:
+            if not isinstance(error, TypeError) and cls.__module__.partition(".")[0] == "gendesign":
+                raise  # a bug of ours, and not what somebody wrote into a file
+            raise ConfigError(f"{config['class_path']}: {error or type(error).__name__}") from error
     if isinstance(config, (list, tuple)):
         return [build(item, kinds=kinds, trust=trust) for item in config]
     return config
@@ -180,9 +184,15 @@ def _import(path: str) -> Any:
             break
         except ModuleNotFoundError as error:
             if error.name is not None and not module_name.startswith(error.name):
-                raise  # the module exists; something that it imports does not
+                # the module exists; something that it imports does not
+                raise ConfigError(f"{module_name} cannot be imported: {error}") from error
             module_name, _, last = module_name.rpartition(".")
             rest = f"{last}.{rest}" if rest else last
+        except GendesignError:
+            raise
+        except Exception as error:  # of a user's own module
+            text = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"{module_name} cannot be imported: {text}") from error
     else:
         raise ConfigError(f"no module named {path!r}")
     for name in filter(None, rest.split(".")):

@@ -26,7 +26,7 @@ def score_verb(arguments: argparse.Namespace) -> None:
     if not chosen or config["reward"] is None:
         raise ConfigError("gendesign score needs a reward; give reward=NAME")
     path = Path(arguments.file).expanduser()
-    out = Path(config["out"]) if config.get("out") else None
+    out = Path(config["out"]).expanduser() if config.get("out") else None
     if out is not None and out.exists():
         raise OutputError(f"{out} exists; choose another out=, nothing was overwritten")
     columns = [name.strip() for name in (arguments.column or "").split(",") if name.strip()]

@@ -113,7 +113,7 @@ def _job(arguments: argparse.Namespace) -> _Job:
         type(steering).__name__.lower(),
     ]
     default = "_".join(
-        [*(re.sub(r"[^\w.-]+", "-", part) for part in parts if part), f"seed{settings['seed']}"]
+        [*(re.sub(r"[^\w.-]+", "-", part)[:80] for part in parts if part), f"seed{settings['seed']}"]
     )
     out = Path(config.get("out") or Path("outputs") / default).expanduser()
     return _Job(resolved, backbone, reward, heldout, steering, settings, out)

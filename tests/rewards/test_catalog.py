@@ -113,6 +113,27 @@ def test_wrong_names_and_files(user: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import no_such_package_at_all", "cannot be imported: No module named 'no_such_package_at_all'"),
+        ("def broken(:", "cannot be imported: SyntaxError"),
+        ("1 / 0", "cannot be imported: ZeroDivisionError"),
+        ("class Own:\n    def __init__(self):\n        raise ValueError('no such plate')", "no such plate"),
+    ],
+)
+def test_a_users_module_that_is_broken_is_said_in_one_line(user: Path, source: str, message: str) -> None:
+    name = f"broken_module_{len(source)}"
+    (user / f"{name}.py").write_text(source)
+    with pytest.raises(ConfigError, match=message):
+        load_reward(write(user, f"class_path: {name}.Own\n"), trust=[name])
+
+
+def test_keys_that_are_no_words_are_refused(user: Path) -> None:
+    with pytest.raises(ConfigError, match="got also 3"):
+        load_reward(write(user, "class_path: gendesign.rewards.GCContent\n3: 4\n"))
+
+
+@pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
         ("Pooled", {"reward": "qed"}, "Pooled needs a reward"),
