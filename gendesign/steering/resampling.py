@@ -101,7 +101,9 @@ def selection_kl(
     if index is not None:
         return each.gather(-1, index[:, None]).squeeze(-1)
     # -inf weights contribute 0, not NaN
-    return torch.where(w > 0, w * each, 0.0).sum(-1).clamp(min=0.0)
+    found = torch.where(w > 0, w * each, 0.0).sum(-1)
+    # never below 0 but by rounding; with other proposals it is so on average alone
+    return found.clamp(min=0.0) if log_ratio is None else found
 
 
 def effective_sample_size(log_weights: Float[Tensor, "*B M"]) -> Float[Tensor, "*B"]:

@@ -130,7 +130,8 @@ class SVDDSampler(Sampler):
         kept = row + torch.arange(b, device=drawn.device) * m
         # a choice among paths prefers some choices within them: then only what was chosen counts, not its mean
         index = None if self.method.paths == 1 else row
-        return replace(ahead[kept], kl=particles.kl + selection_kl(log_w, ratio, index=index))
+        spent = selection_kl(log_w, None if q is p else ratio, index=index)
+        return replace(ahead[kept], kl=particles.kl + spent)
 
     def finish(self, particles: Particles, plan: Plan, *, generator: Generator) -> Particles:
         """Keep the best path of each design."""

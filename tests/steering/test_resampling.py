@@ -24,6 +24,14 @@ def test_selection_kl_between_nothing_and_log_m() -> None:
     assert selection_kl(w.log()[None]).item() == pytest.approx((w * (w * 3).log()).sum().item())
 
 
+def test_without_a_choice_the_kl_is_that_of_the_proposal() -> None:
+    """Its mean over candidates of q is KL(q || p), though a candidate that p holds likelier has one below 0."""
+    p, q = torch.tensor([0.5, 0.3, 0.2]).double(), torch.tensor([0.3, 0.3, 0.4]).double()
+    each = selection_kl(torch.zeros(3, 1).double(), (p / q).log()[:, None])
+    assert (q * each).sum().item() == pytest.approx((q * (q / p).log()).sum().item())
+    assert each[0] < 0
+
+
 @pytest.mark.parametrize("fraction", [0.15, 0.3, 0.9])
 def test_temperature_reaches_the_wanted_sample_size(fraction: float) -> None:
     values = torch.randn(50, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
