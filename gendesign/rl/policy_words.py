@@ -99,13 +99,14 @@ def policy_digest(policy: Any) -> str:
         else [policy]
     )
     for part in parts:
-        if isinstance(part, nn.Module):
-            for name, tensor in sorted(part.state_dict().items()):
+        weighed = (
+            part.__self__ if inspect.ismethod(part) else part
+        )  # an agent's law has the agent's own method as mean
+        if isinstance(weighed, nn.Module):
+            for name, tensor in sorted(weighed.state_dict().items()):
                 digest.update(name.encode())
-                digest.update(
-                    tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-                )
-        elif inspect.isfunction(part) or inspect.ismethod(part):
+                digest.update(_bytes(tensor))
+        if inspect.isfunction(part) or inspect.ismethod(part):
             digest.update(f"{part.__module__}.{part.__qualname__}".encode())
             try:
                 digest.update(inspect.getsource(part).encode())
@@ -114,5 +115,10 @@ def policy_digest(policy: Any) -> str:
         elif isinstance(part, (int, float, str, bool)):
             digest.update(repr(part).encode())
         elif isinstance(part, torch.Tensor):
-            digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            digest.update(_bytes(part))
     return digest.hexdigest()
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    raw: bytes = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    return raw

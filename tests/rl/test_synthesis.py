@@ -11,6 +11,7 @@ import gendesign as gd
 from gendesign.backbone import Backbone
 from gendesign.diffusion.exact_gaussian import CorrelatedGaussian
 from gendesign.errors import ConfigError, DataError, OutputError, UnsupportedError
+from gendesign.rl.agent import Agent
 from gendesign.rl.episodes import episode_of, pieces
 from gendesign.rl.policies import Gaussian
 from gendesign.rl.policy_words import named_policy, policy_digest
@@ -240,6 +241,10 @@ def test_policies_by_a_word():
     assert named_policy(f"{__name__}:own_mean@0.25", [-2], [2]).std == 0.5
     assert isinstance(named_policy(f"{__name__}:own_policy", [-2], [2]), SwingUp)
     assert policy_digest(SwingUp(0.3)) == policy_digest(own_policy()) != policy_digest(SwingUp(0.4))
+    one, two = (Agent(3, [-2.0], [2.0], width=4, depth=1) for _ in range(2))
+    assert policy_digest(one.law(noise=0.3)) != policy_digest(two.law(noise=0.3))
+    two.load_state_dict(one.state_dict())
+    assert policy_digest(one.law(noise=0.3)) == policy_digest(two.law(noise=0.3))
     for word, message in (
         ("good", "no policy 'good'"),
         ("swing-up@loud", "number after @"),
