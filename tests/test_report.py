@@ -461,6 +461,7 @@ def test_numbers_for_readers():
         2,
         0,
     ]
+    assert decimals_for(np.array([1e-9, 3e-9])) is None and number(2e-9, None) == "2.00e\u221209"
 
 
 def test_logo_heights():

@@ -49,7 +49,7 @@ class RunProgress:
         """Take news of the run."""
         if self.quiet:
             return
-        best = "" if math.isnan(progress.best) else f", best {progress.best:.3f}{self.unit}"
+        best = "" if math.isnan(progress.best) else f", best {digits(progress.best)}{self.unit}"
         cost = progress.cost
         spent = f"{cost}{best}"
         if self._bars is not None:
@@ -65,3 +65,8 @@ class RunProgress:
             share = 100 * progress.done / max(1, progress.total)
             print(f"{progress.stage}: {share:.0f}%, {spent}", file=sys.stderr, flush=True)
             self._stage, self._shown = progress.stage, now
+
+
+def digits(value: float) -> str:
+    """Three decimals, or three digits of what these would round to next to nothing."""
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.3g}"

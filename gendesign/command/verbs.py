@@ -27,7 +27,7 @@ from gendesign.command.compose import (
     steering_methods,
 )
 from gendesign.command.folds import leads_of, said_of_structure
-from gendesign.command.terminal import RunProgress
+from gendesign.command.terminal import RunProgress, digits
 from gendesign.data import tables
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.unmasking import Ancestral
@@ -216,7 +216,7 @@ def design_verb(arguments: argparse.Namespace) -> None:
 
 def _median(values: Any) -> str:
     fine = np.asarray(values)[np.isfinite(values)]
-    return f"{np.median(fine):.3f}" if len(fine) else "none"
+    return digits(float(np.median(fine))) if len(fine) else "none"
 
 
 def check_verb(arguments: argparse.Namespace) -> None:

@@ -45,7 +45,7 @@ def reward_panel(
     title: str,
     axis: str,
     limits: tuple[float, float],
-    decimals: int,
+    decimals: int | None,
     quantiles: Floats | None = None,
 ) -> str:
     """Rewards of natural, unsteered and steered sequences, one row each.
@@ -56,7 +56,7 @@ def reward_panel(
         title: of the panel, for the text alternative.
         axis: what the axis shows, with its unit.
         limits: of the axis, so that panels can share them.
-        decimals: of the numbers shown.
+        decimals: of the numbers shown; None for three significant digits.
         quantiles: of natural sequences at percentiles 0..100, or None.
 
     Returns:
@@ -84,7 +84,9 @@ def reward_panel(
         return finish(figure, name, f"{title}: {'; '.join(said) or 'no values'}")
 
 
-def _natural_row(ax: Axes, quantiles: Floats, y: float, decimals: int, limits: tuple[float, float]) -> None:
+def _natural_row(
+    ax: Axes, quantiles: Floats, y: float, decimals: int | None, limits: tuple[float, float]
+) -> None:
     """A line over the middle 98 %, a box over the middle half, the median, and a dashed 99th percentile."""
     colour = PALETTE["natural"]
     ax.plot(quantiles[[1, 99]], [y, y], color=colour, linewidth=2, solid_capstyle="round")
@@ -105,7 +107,7 @@ def _natural_row(ax: Axes, quantiles: Floats, y: float, decimals: int, limits: t
     )
 
 
-def _median(ax: Axes, value: float, y: float, decimals: int) -> None:
+def _median(ax: Axes, value: float, y: float, decimals: int | None) -> None:
     ax.plot(
         [value, value],
         [y - 0.3, y + 0.3],

@@ -87,14 +87,14 @@ class Role:
         name: of the reward.
         role: "guide" or "held-out".
         unit: of its values.
-        decimals: shown.
+        decimals: shown; None for three significant digits.
         natural: its values at percentiles 0..100 of natural sequences, or None.
     """
 
     name: str
     role: str
     unit: str
-    decimals: int
+    decimals: int | None
     natural: Floats | None
 
     def compares_with(self, other: "Role") -> bool:

@@ -30,11 +30,15 @@ def number(value: float | None, decimals: int | None = None) -> str:
     return text.replace("-", "−" if text.strip("-0.,") else "")  # what rounds to zero has no sign
 
 
-def decimals_for(values: Floats) -> int:
-    """Decimals that show a thousandth of the range of these values, or nearly; 2 if they have none."""
+def decimals_for(values: Floats) -> int | None:
+    """Decimals that show a thousandth of the range of these values, or nearly; 2 if they have none.
+
+    None where these were more than six, so that three significant digits are shown instead.
+    """
     values = values[np.isfinite(values)]
     spread = float(np.ptp(values)) if len(values) else 0.0
-    return int(np.clip(2 - np.floor(np.log10(spread / 3)), 0, 6)) if spread > 0 else 2
+    decimals = max(0, int(2 - np.floor(np.log10(spread / 3)))) if spread > 0 else 2
+    return decimals if decimals <= 6 else None
 
 
 def percent(value: float | None) -> str:
