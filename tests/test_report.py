@@ -1,7 +1,6 @@
 """The report: one page that loads nothing, says what is true, and survives whatever is missing."""
 
 import re
-import time
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -399,11 +398,9 @@ def test_other_alphabets(alphabet):
 
 
 @pytest.mark.whole
-def test_report_of_a_plate_is_fast_and_small(tmp_path):
+def test_report_of_a_plate_is_small(tmp_path):
     run = make(num=64)
-    start = time.process_time()
     path = write_report(run, tmp_path / "report.html")
-    assert time.process_time() - start < 10
     assert path.read_text(encoding="utf-8") == render_report(run)  # and the same every time
     assert path.stat().st_size < 1_000_000
 

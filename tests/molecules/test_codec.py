@@ -1,7 +1,6 @@
 """Molecules to tokens and back: exact, or refused with a reason; every row of tokens is a molecule."""
 
 import sys
-import time
 
 import pytest
 import torch
@@ -58,10 +57,8 @@ def test_spellings_of_a_molecule_have_the_same_tokens(codec: MoleculeCodec) -> N
     ],
 )
 def test_what_is_refused(codec: MoleculeCodec, smiles: object, says: str) -> None:
-    begin = time.perf_counter()
     with pytest.raises(DesignError, match=says) as caught:
         codec.encode(["CCO", smiles])
-    assert time.perf_counter() - begin < 1
     assert "\n" not in str(caught.value) and codec.reason_invalid(smiles) == str(caught.value)
 
 
