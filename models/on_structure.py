@@ -100,7 +100,11 @@ class OnStructure(Denoiser):
             for value in (self.condition, *self.denoiser.parameters())
         )
         if self._kept is None or self._kept[0] != state:
-            self._kept = state, self._encoded()
+            # what is kept must serve gradients later, even if it is first asked for in inference mode
+            with torch.inference_mode(False), torch.no_grad():
+                self._kept = state, self._encoded()
+                for encoding in filter(None, self._kept[1]):
+                    _ = encoding.graph.itself  # kept there, too
         return self._kept[1]
 
     def _encoded(self) -> tuple[Encoding, Encoding | None]:

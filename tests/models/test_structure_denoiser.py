@@ -196,6 +196,19 @@ def test_one_backbone_for_all_rows_is_encoded_once(monkeypatch: pytest.MonkeyPat
     assert close(bound(x), made(x, cond=bound.condition.expand(5, -1, -1)))
 
 
+def test_what_was_encoded_in_inference_mode_serves_gradients_later() -> None:
+    made, x = network(), ids()
+    bound = OnStructure(made, backbones(1)[0].tolist(), guidance_scale=2.0).double().eval()
+    bound.requires_grad_(False)
+    with torch.inference_mode():
+        expected = bound(x)
+    soft = functional.one_hot(x, K + 1).double().requires_grad_()
+    found = bound(soft)
+    assert close(found.detach(), expected)
+    (gradient,) = torch.autograd.grad(found.square().sum(), soft)
+    assert bool(gradient.isfinite().all()) and bool(gradient.any())
+
+
 def test_a_bound_backbone_designs_is_saved_and_read(tmp_path: object) -> None:
     cond = backbones(1, 6)[0]
     cond[2, 3:6] = math.nan
