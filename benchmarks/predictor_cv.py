@@ -10,7 +10,7 @@ and judged on random and natural promoters of the other; then the other way roun
     random2022   half of each batch are promoters of another random library, with a head of their own (DREAM 2022)
     pretrained   first `--fill` steps of filling in masked bases of natural alleles, none alike to a test group
     motifs       the first layer also holds the shipped motifs of yeast (`gendesign.models.known_motifs`)
-    motifs+pretrained   both; what ships
+    motifs+pretrained   both; what ships, with `--fill 1600`
 
 The output is Markdown; r is Pearson's, of one network (`--members` for the mean of several).
 """
