@@ -1,6 +1,6 @@
 """What the comparison of molecules has trained for each goal: a fine-tuned backbone, and a learned value.
 
-    python benchmarks/molecule_networks.py --out runs/molecules                 (all that the comparison names)
+    python benchmarks/molecule_networks.py --out runs/molecules                 (for all six goals)
     python benchmarks/molecule_networks.py --only policy-qed                    (one of them)
 
 A policy-gradient fine-tune sees the rewards of 640 of its own molecules, a value those of 640 unsteered ones, of
@@ -21,9 +21,6 @@ from arena_value import quiet_trainer
 from gendesign.loading import load_backbone
 from gendesign.models.predictor import ConvPredictor
 from gendesign.models.values import TokenValue
-from gendesign.steering.drakes import DRAKES
-from gendesign.steering.finetuned import FineTuned
-from gendesign.steering.policy_gradient import PolicyGradient
 from gendesign.training.finetuning import FineTuning
 from gendesign.training.finetuning_data import EndlessData
 from gendesign.training.value_data import RollOuts
@@ -38,11 +35,10 @@ GOALS = {  # the reward, and the price of a nat in its unit
     "perindopril": ("guacamol-perindopril", 0.003),
     "amlodipine": ("guacamol-amlodipine", 0.003),
 }
-SURROGATE = ("molecule-properties", 0.005)
 UPDATES, BATCH, ROLL_OUTS = 20, 32, 640
 
 
-def policy(folder: Path, reward: str, alpha: float, method: FineTuned) -> None:
+def policy(folder: Path, reward: str, alpha: float) -> None:
     """Fine-tune the backbone."""
     start = time.process_time()
     run = FineTuning(
@@ -102,10 +98,7 @@ def main() -> None:
             value(folder, reward)
         name, folder = f"policy-{goal}", arguments.out / f"policy-{goal}"
         if (everything or arguments.only == name) and not folder.exists():
-            policy(folder, reward, alpha, PolicyGradient(truncation=None, recompute=False))
-    folder = arguments.out / "drakes-qed_predicted"
-    if arguments.only == folder.name and not folder.exists():
-        policy(folder, *SURROGATE, DRAKES(truncation=None))
+            policy(folder, reward, alpha)
 
 
 if __name__ == "__main__":

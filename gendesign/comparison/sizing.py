@@ -65,12 +65,14 @@ class Search:
             return None if above[0] == 1 else min(max(guess, 1), above[0] - 1)
         last = below[-1]
         before = below[-2] if len(below) > 1 else None
-        flat = self._spent[last] == 0 or (
-            before is not None and self._spent[last] < 1.02 * self._spent[before]
+        # of two sizes that are near each other, chance may have the larger one spend less
+        flat = self._spent[last] == 0 or any(
+            2 * size <= last and self._spent[last] < 1.02 * spent for size, spent in self._spent.items()
         )
         if flat or last >= self.most:  # a larger size spends no more
             return None
-        guess = self._in_proportion(last) if before is None else self._crossing(before, last)
+        grew = before is not None and self._spent[last] > self._spent[before]
+        guess = self._crossing(before, last) if before is not None and grew else self._in_proportion(last)
         return min(max(guess, last + 1), 16 * last, self.most)
 
     def _in_proportion(self, size: int) -> int:

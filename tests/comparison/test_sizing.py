@@ -47,6 +47,13 @@ def test_coarse_sizes_stay_below_the_budget() -> None:
     assert search.size == 2 and not search.reason
 
 
+def test_chance_among_neighbours_does_not_end_the_search() -> None:
+    """What size 7 spent is less than what 6 did, which says nothing of 8."""
+    spent = {2: 19.8, 6: 51.0, 7: 50.7, 8: 60.0}
+    search, tried = sought(lambda size: spent[size], 64, 2)
+    assert tried == [2, 6, 7, 8] and search.size == 8
+
+
 def test_what_grows_no_more_ends_the_search() -> None:
     search, tried = sought(lambda size: min(20.0, 5.0 * size), 64, 1)
     assert len(tried) <= 4 and search.size in tried and 20 in [min(20, 5 * search.size)]
