@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +243,8 @@ def _draw(path: Path, config: dict[str, Any], records: list[dict[str, Any]]) -> 
         ax.bar(range(1, 11), one["deciles"], color="#0b6cae", width=0.8)
         ax.axhline(0.1, color="#1b2432", linewidth=1)
         size = f" ({one['size']})" if one["size"] else ""
-        ax.set_title(f"{one['method']}{size}: TV {one['tv']:.3f}", fontsize=9)
+        title = f"{one['method']}{size}: TV {one['tv']:.3f}"
+        ax.set_title(textwrap.fill(title, 36), fontsize=9)  # as wide as its panel
         ax.set_xticks([1, 5, 10])
         for side in ("top", "right"):
             ax.spines[side].set_visible(False)
