@@ -167,7 +167,8 @@ class WorkerPool:
 def _start(payload: bytes) -> Worker:
     if mp.current_process().daemon:
         raise RewardError(
-            "a reward that scores in worker processes cannot itself be used in one; leave the outer pool away"
+            "a reward that scores in worker processes cannot itself be used in one; leave the outer pool away, "
+            "and compare with --jobs 1"
         )
     # A fork server imports once and forks quickly; it never inherits this process's threads or locks.
     methods = mp.get_all_start_methods()
