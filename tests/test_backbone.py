@@ -263,6 +263,7 @@ def test_code_of_a_trusted_package_runs(folder: Path, monkeypatch: pytest.Monkey
     edit(folder, denoiser=config)
     module = type(pickle)("outside")
     module.Network = lambda vocab_size: DilatedConvDenoiser(vocab_size, 8, depth=2)  # type: ignore[attr-defined]
+    module.Network.__module__ = "outside"
     monkeypatch.setitem(__import__("sys").modules, "outside", module)
     with pytest.raises(TrustError, match=r"trust=\['outside'\]"):
         load_backbone(folder)

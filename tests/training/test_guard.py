@@ -108,7 +108,7 @@ def hackable() -> tuple[Backbone, Reward, Reward]:
 
 def guarded(guide: Reward, backbone: Backbone, heldout: Reward) -> GuardedReward:
     guard = Guard(naturalness=(-1.5, None), penalty=50.0)
-    return GuardedReward(guide, backbone, heldout=heldout, guard=guard, num_times=4)
+    return GuardedReward(guide, backbone, heldout=heldout, guard=guard, num_times=16)
 
 
 METHODS = [
