@@ -16,6 +16,7 @@ import torch
 import yaml
 from lightning.pytorch import Trainer
 
+from gendesign.codecs import TokenCodec
 from gendesign.loading import load_backbone
 from gendesign.models.predictor import ConvPredictor
 from gendesign.models.values import TokenValue
@@ -37,6 +38,21 @@ def quiet_trainer(updates: int) -> Trainer:
     )
 
 
+def value_network(codec: TokenCodec) -> TokenValue:
+    """A small convolutional network over tokens, one of which is the mask; the same weights each time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = ConvPredictor(
+            num_letters=codec.vocab_size + 1,
+            length=codec.length,
+            num_targets=1,
+            width=64,
+            depth=3,
+            dropout=0.1,
+        )
+    return TokenValue(network)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -52,17 +68,7 @@ def main() -> None:
     start = time.process_time()
     backbone = str(arguments.out / "backbone")
     codec = load_backbone(backbone).codec
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = ConvPredictor(
-            num_letters=codec.vocab_size + 1,
-            length=codec.length,
-            num_targets=1,
-            width=64,
-            depth=3,
-            dropout=0.1,
-        )
-    model = ValueModel(TokenValue(network), target="soft", alpha=alpha, lr=2e-3, warmup_steps=50)
+    model = ValueModel(value_network(codec), target="soft", alpha=alpha, lr=2e-3, warmup_steps=50)
     reward = measured(arguments.data)
     data = RollOuts(backbone, reward, num=arguments.num, steps=codec.length, batch_size=256)
     trainer = quiet_trainer(arguments.updates)

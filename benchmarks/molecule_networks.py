@@ -16,11 +16,10 @@ import time
 from pathlib import Path
 
 import torch
-from arena_value import quiet_trainer
+from arena_value import quiet_trainer, value_network
 
 from gendesign.loading import load_backbone
-from gendesign.models.predictor import ConvPredictor
-from gendesign.models.values import TokenValue
+from gendesign.steering.policy_gradient import PolicyGradient
 from gendesign.training.finetuning import FineTuning
 from gendesign.training.finetuning_data import EndlessData
 from gendesign.training.value_data import RollOuts
@@ -44,7 +43,7 @@ def policy(folder: Path, reward: str, alpha: float) -> None:
     run = FineTuning(
         BACKBONE,
         reward,
-        method,
+        PolicyGradient(truncation=None, recompute=False),
         alpha=alpha,
         steps=31,
         batch_size=BATCH,
@@ -64,17 +63,7 @@ def value(folder: Path, reward: str) -> None:
     """Learn the mean reward that a beginning of a molecule leads to."""
     start = time.process_time()
     codec = load_backbone(BACKBONE).codec
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = ConvPredictor(
-            num_letters=codec.vocab_size + 1,
-            length=codec.length,
-            num_targets=1,
-            width=64,
-            depth=3,
-            dropout=0.1,
-        )
-    model = ValueModel(TokenValue(network), target="mean", lr=2e-3, warmup_steps=20)
+    model = ValueModel(value_network(codec), target="mean", lr=2e-3, warmup_steps=20)
     trainer = quiet_trainer(200)
     trainer.fit(model, RollOuts(BACKBONE, reward, num=ROLL_OUTS, steps=codec.length, batch_size=128))
     seconds = round(time.process_time() - start, 1)

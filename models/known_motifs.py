@@ -84,14 +84,18 @@ class KnownMotifs(nn.Module):
             kernel[:, before : before + len(motif)] = motif.T
         self.cut.copy_(START * self.kernels.amax(1).sum(1, keepdim=True))
 
-    def occupancies(self, x: Float[Tensor, "B A L"]) -> Float[Tensor, "B M L"]:
-        """How far each motif is occupied at the site around each position, 0 to 1; what lies outside adds no bits."""
-        scores = [
-            functional.conv1d(x, kernels, padding="same")
-            for kernels in (self.kernels, self.kernels.flip(1, 2))
-        ]
-        return torch.sigmoid((torch.maximum(*scores) - self.cut) * self.gain)
+    def scores(self, x: Float[Tensor, "B A L"]) -> Float[Tensor, "B M L"]:
+        """Bits of each motif at the site around each position, on the better strand; what lies outside adds none."""
+        strands = self.kernels, self.kernels.flip(1, 2)
+        return torch.maximum(*(functional.conv1d(x, kernels, padding="same") for kernels in strands))
 
-    def forward(self, x: Float[Tensor, "B A L"]) -> Float[Tensor, "B C L"]:
-        mixed: Tensor = self.mix(self.occupancies(x))
+    def occupancies(self, scores: Float[Tensor, "B M L"]) -> Float[Tensor, "B M L"]:
+        """How far each motif is occupied at sites of these scores, 0 to 1."""
+        return torch.sigmoid((scores - self.cut) * self.gain)
+
+    def forward(
+        self, x: Float[Tensor, "B A L"], scores: Float[Tensor, "B M L"] | None = None
+    ) -> Float[Tensor, "B C L"]:
+        """The channels; `scores` of x spare computing them, where another network has the same motifs."""
+        mixed: Tensor = self.mix(self.occupancies(self.scores(x) if scores is None else scores))
         return mixed

@@ -60,6 +60,16 @@ class SequencePredictor(Configurable, nn.Module):
         """
         raise ConfigError(f"{type(self).__name__} has no features by position")
 
+    def motif_scores(self, x: Float[Tensor, "B L A"]) -> Float[Tensor, "B M L"] | None:
+        """What its known motifs score; networks with the same ones take it instead of computing it. None: it has none.
+
+        Raises:
+            ConfigError: `x` has another shape.
+        """
+        self.check(x)
+        known = self._known_motifs()
+        return known[0].scores(x.transpose(1, 2)) if known else None
+
     def take_motifs(self, log_odds: Sequence[Float[Tensor, "_ A"]]) -> None:
         """Take known motifs into the weights, before the first step of training.
 
@@ -148,17 +158,21 @@ class ConvPredictor(SequencePredictor):
         positions = -(-length // 2**poolings)
         self.dense = _dense(width * positions, hidden, num_targets, dropout)
 
-    def forward(self, x: Float[Tensor, "B L A"]) -> Float[Tensor, "B n"]:
-        out: Tensor = self.dense(functional.gelu(self._convolve(x, self.poolings)).flatten(1))
+    def forward(
+        self, x: Float[Tensor, "B L A"], motif_scores: Float[Tensor, "B M L"] | None = None
+    ) -> Float[Tensor, "B n"]:
+        out: Tensor = self.dense(functional.gelu(self._convolve(x, self.poolings, motif_scores)).flatten(1))
         return out
 
     def features(self, x: Float[Tensor, "B L A"]) -> Float[Tensor, "B C P"]:
         """After all blocks, but without the poolings between them: pairs of positions."""
         return self._convolve(x, 1)
 
-    def _convolve(self, x: Float[Tensor, "B L A"], poolings: int) -> Float[Tensor, "B C P"]:
+    def _convolve(
+        self, x: Float[Tensor, "B L A"], poolings: int, motif_scores: Tensor | None = None
+    ) -> Float[Tensor, "B C P"]:
         self.check(x)
-        h = _halve(functional.gelu(self.stem(x.transpose(1, 2))))
+        h = _halve(functional.gelu(self.stem(x.transpose(1, 2), motif_scores)))
         for i, block in enumerate(self.blocks):
             h = block(h)
             if i + 1 < poolings:
@@ -217,15 +231,19 @@ class RecurrentPredictor(SequencePredictor):
         self.recurrent = nn.GRU(width, hidden, bidirectional=True, batch_first=True)
         self.dense = _dense(4 * hidden, hidden, num_targets, dropout)
 
-    def forward(self, x: Float[Tensor, "B L A"]) -> Float[Tensor, "B n"]:
-        states = self.features(x)
+    def forward(
+        self, x: Float[Tensor, "B L A"], motif_scores: Float[Tensor, "B M L"] | None = None
+    ) -> Float[Tensor, "B n"]:
+        states = self.features(x, motif_scores)
         out: Tensor = self.dense(torch.cat([states.mean(2), states.amax(2)], dim=1))
         return out
 
-    def features(self, x: Float[Tensor, "B L A"]) -> Float[Tensor, "B C P"]:
+    def features(
+        self, x: Float[Tensor, "B L A"], motif_scores: Float[Tensor, "B M L"] | None = None
+    ) -> Float[Tensor, "B C P"]:
         """States of both directions."""
         self.check(x)
-        h = functional.gelu(self.stem(x.transpose(1, 2)))
+        h = functional.gelu(self.stem(x.transpose(1, 2), motif_scores))
         h = functional.max_pool1d(h, self.pooling, ceil_mode=True)
         states, _ = self.recurrent(self.dropout(h).transpose(1, 2))
         return states.transpose(1, 2)
@@ -250,12 +268,14 @@ class _Stem(nn.Module):
         if whole("known_motifs", known_motifs, at_least=0):
             self.known = KnownMotifs(num_letters, known_motifs, motif_width, width)
 
-    def forward(self, x: Float[Tensor, "B A L"]) -> Float[Tensor, "B C L"]:
+    def forward(
+        self, x: Float[Tensor, "B A L"], motif_scores: Tensor | None = None
+    ) -> Float[Tensor, "B C L"]:
         out: Tensor = self.conv(x)
         if self.both_strands:
             kernels, padding = self.conv.weight.flip(1, 2), self.conv.kernel_size[0] // 2
             out = torch.maximum(out, functional.conv1d(x, kernels, self.conv.bias, padding=padding))
-        return out if self.known is None else out + self.known(x)
+        return out if self.known is None else out + self.known(x, motif_scores)
 
 
 class _Block(nn.Module):

@@ -72,15 +72,7 @@ class Filling(LightningModule):
             self.readouts = nn.ModuleList(_readout(network) for network in _networks(predictor))
 
     def save_pretrained(self, folder: str | Path, *, training: Mapping[str, Any] | None = None) -> None:
-        """Write the predictor, of which only the features are trained, for `gendesign fit --init`.
-
-        Args:
-            folder: where; an earlier export there is replaced.
-            training: facts of the training to write down, plain data.
-
-        Raises:
-            OutputError: the folder holds something else, or cannot be written.
-        """
+        """Write the predictor, of which only the features are trained; as `Predictor.save_pretrained`."""
         self.predictor.save_pretrained(folder, training=training)
 
     def setup(self, stage: str) -> None:

@@ -37,7 +37,7 @@ class PredictedReward(DifferentiableReward):
         prefix: constant sequence before every design; the predictor's own when left out.
         suffix: constant sequence after it; likewise.
         min_length: shorter designs are INVALID: a predictor of fixed-length inserts knows nothing of them.
-        batch_size: designs per forward pass.
+        batch_size: designs per forward pass; with few, what passes between layers stays in a processor's caches.
         name: name in tables.
 
     Raises:
@@ -54,7 +54,7 @@ class PredictedReward(DifferentiableReward):
         prefix: str | None = None,
         suffix: str | None = None,
         min_length: int = 1,
-        batch_size: int = 128,
+        batch_size: int = 64,
         name: str = "",
     ) -> None:
         self.predictor = load_predictor(predictor)

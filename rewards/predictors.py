@@ -121,8 +121,15 @@ class Predictor(Configurable, LightningModule):
         self, x: Int[Tensor, "B L"] | Float[Tensor, "B L K"], mask: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "M B n"]:
         """Each member's prediction, in the targets' unit, of token ids or relaxed one-hots over K tokens."""
-        letters = self.letters(x, mask)
-        return torch.stack([network(letters) for network in self.networks]) * self.scale + self.center
+        return self._members(self.letters(x, mask)) * self.scale + self.center
+
+    def _members(self, letters: Float[Tensor, "B L A"]) -> Float[Tensor, "M B n"]:
+        """What each network says, standardised."""
+        networks: Any = self.networks
+        scores = networks[0].motif_scores(letters)  # the motifs of all are the same
+        return torch.stack(
+            [network(letters) if scores is None else network(letters, scores) for network in networks]
+        )
 
     def letters(self, x: Tensor, mask: Tensor | None = None) -> Float[Tensor, "B L A"]:
         """One-hots over the letters (tokens other than PAD), zero at padding."""
@@ -185,7 +192,7 @@ class Predictor(Configurable, LightningModule):
         target = (batch["targets"].to(letters) - self.center) / self.scale
         measured = ~target.isnan() * batch["weight"].to(letters)[:, None]
         with dropout_seeded(*place, "dropout", device=self.device):
-            predicted = torch.stack([network(letters) for network in self.networks])
+            predicted = self._members(letters)
         error = (predicted.float() - target.nan_to_num()).square().mean(0)
         loss = (error * measured).sum() / measured.sum().clamp(min=1e-9)
         self.log("train_loss", loss.detach(), on_step=True, prog_bar=True)

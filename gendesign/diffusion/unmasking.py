@@ -167,15 +167,8 @@ class TokenTransition(Transition):
 
     @property
     @abstractmethod
-    def reveal(
-        self,
-    ) -> Float[
-        Tensor,
-        (
-            B  # L
-        ),
-    ]:
-        """The chance of each masked token to be revealed in this step."""
+    def reveal(self) -> Float[Tensor, "B _"]:
+        """The chance of each masked token to be revealed in this step: [B, L], or [B, 1] where a row shares it."""
 
     def settled(self, x_s: Float[Tensor, "B L V"]) -> Int[Tensor, "B L"]:
         """The most probable tokens; with Gumbel noise they are an exact draw, at any temperature."""

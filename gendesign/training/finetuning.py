@@ -215,7 +215,7 @@ class FineTuning(Configurable, LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting."""
         self.skipped, self.skipped_in_a_row = checkpoint["skipped_updates"]
-        self.reward_calls = checkpoint.get("reward_calls", 0)  # earlier versions did not count
+        self.reward_calls = checkpoint["reward_calls"]
 
     # Judging -----------------------------------------------------------------------------------------------------
 

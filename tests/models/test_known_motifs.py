@@ -27,13 +27,17 @@ def one_hot(*designs: str) -> torch.Tensor:
     return torch.nn.functional.one_hot(DNACodec(len(designs[0])).encode(list(designs)), 4).float()
 
 
+def occupied(known: KnownMotifs, x: torch.Tensor) -> torch.Tensor:
+    return known.occupancies(known.scores(x))
+
+
 def sigmoid(value: float) -> float:
     return 1 / (1 + math.exp(-value))
 
 
 def test_an_occupancy_worked_out_by_hand() -> None:
     # a motif of two in five positions starts at position 1: site l is of letters l - 1 and l
-    found = layer().occupancies(one_hot("ACGTA").transpose(1, 2))[0, 0]
+    found = occupied(layer(), one_hot("ACGTA").transpose(1, 2))[0, 0]
     cut = 0.75 * 3
     forward = [-2.0, 1 + 2, -2 - 1, -2 - 2, -2 - 2]  # site 0 hangs over the edge: only A at its second place
     # the other strand is G then T, one place further on in the kernel: GT scores 3
@@ -44,11 +48,11 @@ def test_an_occupancy_worked_out_by_hand() -> None:
 
 def test_gain_and_cut_enter() -> None:
     known = layer()
-    plain = known.occupancies(one_hot("ACGTA").transpose(1, 2))
+    plain = occupied(known, one_hot("ACGTA").transpose(1, 2))
     with torch.no_grad():
         known.cut.add_(1.0)
         known.gain.fill_(2.0)
-    changed = known.occupancies(one_hot("ACGTA").transpose(1, 2))
+    changed = occupied(known, one_hot("ACGTA").transpose(1, 2))
     torch.testing.assert_close(changed.logit(), 2 * (plain.logit() - 1), atol=1e-4, rtol=1e-4)
 
 
@@ -56,7 +60,7 @@ def test_the_other_strand_is_read_from_its_other_end() -> None:
     known = layer()
     design, reverse = one_hot("GATTACAGGTCCA", "TGGACCTGTAATC").transpose(1, 2)
     # kernels of five positions are symmetric about their middle; a motif of two in them is off it by one
-    whole = known.occupancies(torch.stack([design, reverse]))[:, 1]
+    whole = occupied(known, torch.stack([design, reverse]))[:, 1]
     torch.testing.assert_close(whole[0], whole[1].flip(0))
     assert whole[0].argmax() == 2 and float(whole[0, 2].detach()) == pytest.approx(sigmoid(7.5 / 4))
 
@@ -109,3 +113,18 @@ def test_what_does_not_fit_is_refused_in_one_line() -> None:
         layer().take([AC, AC[:, :3]])
     with pytest.raises(ConfigError, match="no place for known motifs; give it known_motifs: 2"):
         ConvPredictor(4, 12, 1).take_motifs([AC, GATTA])
+
+
+@pytest.mark.parametrize("kind", [ConvPredictor, RecurrentPredictor])
+def test_scores_of_the_same_motifs_are_taken_from_another_network(kind: type[SequencePredictor]) -> None:
+    x = one_hot("ACGTACGTACGT")
+    networks = [
+        kind(4, 12, 1, known_motifs=2, motif_width=5).eval()  # type: ignore[call-arg]
+        for _ in range(2)
+    ]
+    for network in networks:
+        network.take_motifs([AC, GATTA])
+    scores = networks[0].motif_scores(x)
+    torch.testing.assert_close(networks[1](x, scores), networks[1](x), rtol=0, atol=0)
+    assert not torch.equal(networks[1](x, scores + 1), networks[1](x))
+    assert kind(4, 12, 1).motif_scores(x) is None
