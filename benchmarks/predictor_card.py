@@ -6,7 +6,7 @@ Test groups are the same for both (the splits share `split_seed` and `test_fract
 the ensemble's mean with a 95 % interval (bootstrap over groups, since near-copies are not independent), by
 library and medium; the same for each predictor over everything it has not seen (test groups and the other
 half), where natural groups are more; the correlation of the two predictors' errors; how well the ensembles'
-standard deviation ranks errors; and the processor time of a forward pass. The output is Markdown.
+standard deviation ranks errors; and the time of a forward pass. The output is Markdown.
 """
 
 import argparse
@@ -109,17 +109,16 @@ def main() -> None:
             errors = [found[role][0][rows, head] - targets[rows, head] for role in CONFIGS]
             print(f"| {name} | {medium} | {interval(*errors, group[rows], rng)} |")
     x = predictors["guide"].codec.encode(table.sequences[:640])
+    torch.set_num_threads(2)
     for role, predictor in predictors.items():
-        with torch.no_grad():
-            times = []
-            for _ in range(3):
-                start = time.process_time()
-                for chunk in x.split(128):
+        seconds = []
+        for _ in range(7):
+            start = time.perf_counter()
+            with torch.no_grad():
+                for chunk in x.split(64):  # as `PredictedReward` does
                     predictor(chunk)
-                times.append(time.process_time() - start)
-        print(
-            f"\n{role}: {min(times):.2f} s of processor time for 640 sequences ({torch.get_num_threads()} threads)"
-        )
+            seconds.append(time.perf_counter() - start)
+        print(f"\n{role}: {sorted(seconds)[3]:.2f} s for 640 sequences (two threads, median of seven)")
 
 
 if __name__ == "__main__":
