@@ -1,7 +1,8 @@
 """Rewards that cannot read what a backbone writes are refused before anything is spent.
 
 A backbone's codec turns tokens into designs, so that some of its designs, though no good ones, can be had for nothing:
-of all lengths, where lengths vary. A reward, or a part of a composed one, that reads none of them is for other designs.
+of all lengths, where lengths vary. A reward, or a part of a composed one, that reads none of them is for other designs;
+so is a table none of whose designs the codec writes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ def refuse_unreadable(backbone: Backbone, reward: Reward | None, *, role: str = 
         return
     designs = rough_designs(backbone)
     for part in parts_of(reward):
-        reasons = [part.unreadable(design) for design in designs]
+        if examples := part.examples:  # such as a table's: what is drawn at random is hardly among them
+            reasons = [backbone.codec.reason_invalid(design) for design in examples]
+        else:
+            reasons = [part.unreadable(design) for design in designs]
         if reasons and all(reasons):
             many = "sequences" if isinstance(designs[0], str) else guess_form(designs[:1]).many
             within = "" if part is reward else f", a part of {reward.label},"

@@ -72,6 +72,11 @@ class Reward(Configurable, ABC):
         """Why this reward cannot read a design; "" if it can. Designs with a reason become INVALID."""
         return ""
 
+    @property
+    def examples(self) -> Sequence[Design]:
+        """Some designs that it reads, where it reads few of their kind; by default none are named."""
+        return ()
+
     def canonical(self, design: Design) -> Design:
         """The one way of writing a readable design that all equal ones share; by default it is its own.
 

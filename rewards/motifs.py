@@ -225,6 +225,8 @@ def _parse(path: str) -> tuple[Path, list[Any]]:
     """The file that `path` means, and its motifs, at least one."""
     from Bio import motifs  # heavy, and only needed here
 
+    if not isinstance(path, str):
+        raise ConfigError(f"path must name a file, data:NAME or a shipped set of motifs, got {path!r}")
     file = tables.locate(path.removeprefix("data:")) if path.startswith("data:") else Path(path).expanduser()
     shipped = SHIPPED / f"{path}.jaspar"
     file = shipped if not file.exists() and shipped.is_file() else file

@@ -12,6 +12,7 @@ the one function that is linear in each position's probabilities and equals the 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,10 @@ class TableReward(Reward):
         if isinstance(design, str) and design in self.values:
             return ""
         return f"not among the {len(self.values):,} designs of {self.source}"
+
+    @property
+    def examples(self) -> list[Design]:
+        return list(itertools.islice(self.values, 64))
 
     def score(self, designs: Sequence[Any]) -> npt.NDArray[np.float64]:
         return np.array([self.values[design] for design in designs])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from gendesign.rewards import (
     GCContent,
     JPEGCompressibility,
     SequenceIdentity,
+    TableReward,
     Threshold,
     WeightedSum,
 )
@@ -101,3 +103,12 @@ def test_parts_of_parts() -> None:
         part.label for part in parts_of(WeightedSum([WeightedSum([one, two], name="in"), three], name="out"))
     ]
     assert found == ["out", "in", "a", "b", "c"]
+
+
+def test_a_table_is_asked_for_its_own_designs(tmp_path: Path) -> None:
+    """Two measured sequences among 65,536: random ones are not there, and say nothing."""
+    file = tmp_path / "plate.csv"
+    file.write_text("sequence,value\nACGTACGT,1.0\nACGTACGA,2.0\n")
+    refuse_unreadable(dna(), TableReward(file))
+    with pytest.raises(UnsupportedError, match="value cannot score the sequences of this backbone: .*choose"):
+        refuse_unreadable(Backbone(DNACodec(6), MaskedDiffusion(4), Nothing()), TableReward(file))

@@ -73,11 +73,12 @@ def flow_log_likelihood(
     share = 1.0 if exact else 1 / probes
 
     def flow(sigma: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            x = state[0].detach().requires_grad_()
-            x_hat = mean(x, sigma.expand(len(x)))
+        # a caller's inference_mode allows no gradient, even of tensors that were made in it, but of their clones
+        with torch.inference_mode(False), torch.enable_grad():
+            x = state[0].detach().clone().requires_grad_()
+            x_hat = mean(x, sigma.clone().expand(len(x)))
             trace = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-            for v in directions:
+            for v in directions.clone():
                 (gradient,) = torch.autograd.grad(x_hat, x, v, retain_graph=True)
                 trace = trace + share * (gradient * v).sum(-1)
         return torch.where(free, x.detach() - x_hat.detach(), 0.0) / sigma, trace / sigma

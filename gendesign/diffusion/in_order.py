@@ -30,8 +30,21 @@ class InOrder(Unmasking):
             the next known one. None: no token does.
     """
 
+    ordered = True
+
     def __init__(self, pad: int | None = None) -> None:
         self.pad = None if pad is None else whole("pad", pad, at_least=0)
+
+    def next_places(self, masked: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
+        return _first(masked)
+
+    def reveal(
+        self, x: Int[Tensor, "B L"], place: Int[Tensor, " B"], token: Int[Tensor, " B"], *, mask: int
+    ) -> Int[Tensor, "B L"]:
+        x_s = super().reveal(x, place, token, mask=mask)
+        if self.pad is None:
+            return x_s
+        return torch.where(_following(x == mask) & (token == self.pad)[:, None], self.pad, x_s)
 
     def num_steps(self, steps: int, num_free: int) -> int:
         return num_free
@@ -60,15 +73,12 @@ class OrderedTransition(TokenTransition):
     @property
     def first(self) -> Bool[Tensor, "B L"]:
         """The position that is revealed; none in a design without masked ones."""
-        masked = self.masked
-        return masked & (masked.cumsum(-1) == 1)
+        return _first(self.masked)
 
     @property
     def following(self) -> Bool[Tensor, "B L"]:
         """The masked positions after it, up to the next known one."""
-        masked, first = self.masked, self.first
-        known = ((masked.cumsum(-1) > 0) & ~masked).cumsum(-1) > 0
-        return masked & ~known & ~first
+        return _following(self.masked)
 
     def sample(self, num: int, *, generator: Generator) -> Int[Tensor, "M B L"]:
         return self._after(categorical(self._law(), num, generator=generator))
@@ -121,3 +131,12 @@ class OrderedTransition(TokenTransition):
         if self.pad is None:
             return x_s
         return torch.where(self.following & (token == self.pad), self.pad, x_s)
+
+
+def _first(masked: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
+    return masked & (masked.cumsum(-1) == 1)
+
+
+def _following(masked: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
+    known = ((masked.cumsum(-1) > 0) & ~masked).cumsum(-1) > 0
+    return masked & ~known & ~_first(masked)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -29,7 +30,23 @@ from gendesign.divergences import ReverseKL
 
 
 class Unmasking(Configurable, ABC):
-    """A rule of unmasking."""
+    """A rule of unmasking.
+
+    Attributes:
+        ordered: whether a state says which position is next.
+    """
+
+    ordered: ClassVar[bool] = False
+
+    def next_places(self, masked: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:
+        """Where the next token may be revealed."""
+        return masked
+
+    def reveal(
+        self, x: Int[Tensor, "B L"], place: Int[Tensor, " B"], token: Int[Tensor, " B"], *, mask: int
+    ) -> Int[Tensor, "B L"]:
+        """The states that follow when one of these places is revealed as a token."""
+        return x.scatter(1, place[:, None], token[:, None])
 
     @abstractmethod
     def num_steps(self, steps: int, num_free: int) -> int:

@@ -59,6 +59,7 @@ class Plan:
         num_free: the most positions that a design has to fill; None: all of them.
         reveals: positions that every step but the last reveals; 0 where chance says how many.
         tokens: letters K that a position may take; 0 where positions hold numbers.
+        ordered: whether a state says which position is revealed next.
     """
 
     times: Float[Tensor, " E"]
@@ -68,6 +69,7 @@ class Plan:
     num_free: int | None = None
     reveals: int = 0
     tokens: int = 0
+    ordered: bool = False
 
     @property
     def steps(self) -> int:
@@ -116,6 +118,7 @@ def make_plan(
         num_free=free,
         reveals=getattr(getattr(process, "unmasking", None), "k", 0),
         tokens=getattr(process, "vocab_size", 0),
+        ordered=getattr(getattr(process, "unmasking", None), "ordered", False),
     )
 
 

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gendesign.diffusion.masked import TokenPrediction
+from gendesign.diffusion.masked import MaskedDiffusion, TokenPrediction
 from gendesign.diffusion.process import Prediction, Transition
 from gendesign.diffusion.twisted import twist
 from gendesign.errors import UnsupportedError
@@ -98,7 +98,10 @@ class MaskedExact(TokenGuidance):
         prediction = target.backbone.predict(x, t, template=template)
         assert isinstance(prediction, TokenPrediction)
         tokens = prediction.log_probs.shape[-1]
-        row, place = (x == tokens).nonzero(as_tuple=True)
+        process = target.backbone.process
+        assert isinstance(process, MaskedDiffusion)
+        unmasking = process.unmasking
+        row, place = unmasking.next_places(x == tokens).nonzero(as_tuple=True)
         change = torch.zeros_like(prediction.log_probs)
         calls = failures = 0
         noisy = (x == tokens).any(-1)
@@ -108,7 +111,7 @@ class MaskedExact(TokenGuidance):
         for part in torch.arange(len(row), device=x.device).split(max(1, ROWS // tokens)):
             near = x[row[part]].repeat_interleave(tokens, 0)
             revealed = torch.arange(tokens, device=x.device).repeat(len(part))
-            near.scatter_(1, place[part].repeat_interleave(tokens)[:, None], revealed[:, None])
+            near = unmasking.reveal(near, place[part].repeat_interleave(tokens), revealed, mask=tokens)
             time = t[row[part]].repeat_interleave(tokens)
             found = value.value(target.reward, codec, near, time, alpha=target.alpha)
             # a neighbour that cannot be valued inherits, which is no tilt
@@ -123,7 +126,10 @@ class MaskedExact(TokenGuidance):
         """A state's own value and those of all its neighbours, which are designs where one position is masked."""
         free = plan.length if plan.num_free is None else plan.num_free
         ahead = range(plan.steps, -1, -1)  # steps still to come at each look
-        if plan.reveals:
+        ends = 0
+        if plan.ordered:  # one place a state: the token that ends a design makes one, any at its last place
+            masked, last, ends = [min(free, 1)] * plan.steps + [0], states[-2], sum(states[:-2])
+        elif plan.reveals:
             masked = [min(free, plan.reveals * left) for left in ahead]
             last = states[-2]  # before the last step one position may be masked, and before no other
         elif revisits:
@@ -131,7 +137,7 @@ class MaskedExact(TokenGuidance):
         else:  # a state is looked at again only with fewer positions masked
             masked, last = [max(0, free - look) for look in range(plan.steps)] + [0], max(states[:-1])
         near = [num * count * plan.tokens for num, count in zip(states, masked, strict=True)]
-        return Cost(reward_calls=last * plan.tokens, value_rows=sum(states[:-1]) + sum(near))
+        return Cost(reward_calls=last * plan.tokens + ends, value_rows=sum(states[:-1]) + sum(near))
 
 
 class FirstOrder(TokenGuidance):

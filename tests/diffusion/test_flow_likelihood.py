@@ -97,6 +97,17 @@ def test_hutchinsons_estimate_is_unbiased() -> None:
     assert many.std() < 0.6 * one.std()
 
 
+def test_a_caller_without_gradients_is_served() -> None:
+    """`inference_mode` around the call changes nothing."""
+    network = torch.nn.Linear(3, 3).double()
+    x, mean = designs(4, 3), lambda x, sigma: network(x) / (1 + sigma)[:, None]
+    for how in ({"exact": True}, {"exact": False, "probes": 2}):
+        expected = likelihood(mean, x, steps=4, **how)
+        with torch.inference_mode():
+            found = likelihood(mean, designs(4, 3), steps=4, **how)
+        torch.testing.assert_close(found.clone(), expected.detach(), atol=0, rtol=0)
+
+
 def test_masked_coordinates_do_not_count() -> None:
     x = designs(5, 2, 0.5)
     wide = torch.cat([x, torch.full((5, 2), 7.0, dtype=torch.float64)], -1)

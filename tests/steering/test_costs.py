@@ -175,6 +175,25 @@ def test_bounds_are_reached(make_arena: Any) -> None:
     assert (bound.network_rows, bound.reward_calls) == (1, 4) and bound.value_rows == 1 + 4
 
 
+def test_in_order_only_states_that_a_step_can_reach_are_valued(make_arena: Any) -> None:
+    """Four of them a look: one place, its four letters, and where the letter ends the design, all of the rest."""
+    arena = make_arena(LETTERS, count_a, length=3, alpha=0.2, unmasking=InOrder(3))
+    seen: set[tuple[int, ...]] = set()
+
+    class Seen(Counted):
+        def read(self, codec: Any, x: Tensor, t: Tensor, *, alpha: float) -> Tensor:
+            seen.update(tuple(row) for row in x.tolist())
+            return super().read(codec, x, t, alpha=alpha)
+
+    method = Guidance(0.2, MaskedExact(), value=Seen())
+    spent, bound = arena.sample(method, 1).cost, method.bound(1, arena.plan())
+    # (0, 0, 0) and its like are designs, which the reward scores
+    assert all(row[place:] == (4,) * (3 - place) for row in seen for place in [row.index(4)])
+    assert all(3 not in row for row in seen)
+    assert spent.reward_calls <= bound.reward_calls == 2 + 4
+    assert spent.value_rows <= bound.value_rows == 3 * (1 + 4)
+
+
 def test_neighbours_are_not_read_twice_along_a_path(make_arena: Any) -> None:
     """On a random grid a particle's states have ever fewer masks, so that the bound does not grow with the grid."""
     arena = make_arena(LETTERS, count_a, length=3, alpha=0.2, unmasking=Ancestral())
