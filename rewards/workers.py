@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+import torch
+
 from gendesign.designs import Design
 from gendesign.errors import GendesignError, RewardError
 from gendesign.rewards.base import Reward, Scores, Status
@@ -58,7 +60,7 @@ class WorkerPool:
     """Processes with a copy of a reward each.
 
     Workers start when there is something to ask and stay until `close`, or the end of the program; the time that they
-    need to start does not count. In a script, guard what runs at import with `if __name__ == "__main__":`, as for
+    need to start does not count. Each has its share of this process's torch threads. In a script, guard what runs at import with `if __name__ == "__main__":`, as for
     every use of multiprocessing.
 
     Args:
@@ -82,6 +84,8 @@ class WorkerPool:
         self.label, self.processes, self.timeout_s = reward.label, processes, timeout_s
         self.workers: list[Worker] = []
         self._stillborn = 0
+        # a network in each worker would otherwise take all threads for itself
+        self._threads = max(1, torch.get_num_threads() // processes)
         # Kills what is left when this object is forgotten or the program ends.
         self._cleanup = weakref.finalize(self, _kill_all, self.workers)
 
@@ -102,7 +106,7 @@ class WorkerPool:
                 worker.kill()
         busy = sum(1 for w in self.workers if w.question is not None)
         while len(self.workers) < min(self.processes, wanted + busy):
-            self.workers.append(_start(self._payload))
+            self.workers.append(_start(self._payload, self._threads))
         return [w for w in self.workers if w.ready and w.question is None]
 
     def ask(self, worker: Worker, question: Any, task: str, designs: Sequence[Design]) -> None:
@@ -164,7 +168,7 @@ class WorkerPool:
         return [] if worker.question is None else [(worker, worker.question, lost)]
 
 
-def _start(payload: bytes) -> Worker:
+def _start(payload: bytes, threads: int) -> Worker:
     if mp.current_process().daemon:
         raise RewardError(
             "a reward that scores in worker processes cannot itself be used in one; leave the outer pool away, "
@@ -176,16 +180,17 @@ def _start(payload: bytes) -> Worker:
     if "forkserver" in methods:
         context.set_forkserver_preload(["gendesign.rewards.base"])
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, payload), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, payload, threads), daemon=True)
     process.start()
     theirs.close()  # so that the worker's death reads as the end of the pipe
     return Worker(process, ours)
 
 
-def _serve(pipe: Connection, payload: bytes) -> None:
+def _serve(pipe: Connection, payload: bytes, threads: int) -> None:
     """What a worker does: load the reward, then answer questions for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; it kills us
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
     try:
         reward = pickle.loads(payload)  # noqa: S301 - from our own parent, not from a file
         _ = reward.version  # packages are imported on nobody's time

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 from gendesign.errors import ConfigError, RewardError
 from gendesign.rewards import FunctionReward, Status, TimedReward
@@ -38,6 +39,10 @@ def brightest(design):
     if design.max() == 0:
         os._exit(3)
     return design.max()
+
+def threads(design):
+    import torch
+    return float(torch.get_num_threads())
 """
 
 
@@ -137,3 +142,15 @@ def test_arrays_travel_to_workers(user: ModuleType) -> None:
         scores = reward(images)
     assert [str(s) for s in scores.status] == ["OK", "FAILED", "OK", "OK"]
     np.testing.assert_array_equal(scores.values, [0.5, np.nan, 0.25, 0.5])
+
+
+@pytest.mark.parametrize(("workers", "share"), [(1, 4), (2, 2), (5, 1)])
+def test_workers_share_the_threads_that_their_parent_has(user: ModuleType, workers: int, share: int) -> None:
+    """A network in each worker of five takes one thread, not four."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        with TimedReward(FunctionReward(user.threads, each=True), timeout_s=20.0, workers=workers) as reward:
+            assert reward(["a"]).values.tolist() == [share]
+    finally:
+        torch.set_num_threads(before)
