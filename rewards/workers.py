@@ -60,8 +60,8 @@ class WorkerPool:
     """Processes with a copy of a reward each.
 
     Workers start when there is something to ask and stay until `close`, or the end of the program; the time that they
-    need to start does not count. Each has its share of this process's torch threads. In a script, guard what runs at import with `if __name__ == "__main__":`, as for
-    every use of multiprocessing.
+    need to start does not count. Each has its share of this process's torch threads. In a script, guard what runs at
+    import with `if __name__ == "__main__":`, as for every use of multiprocessing.
 
     Args:
         reward: what they score with. It is sent by pickle: its functions must live in an importable module.
