@@ -186,14 +186,13 @@ def main() -> None:
     all_weights = gene_weights(data, np.arange(len(x)), gene)
     order_5 = markov_bits(x, all_weights, data.indices("train"), 5, 10.0)
     splits = {split: data.indices(split) for split in ("val", "test")}
+    bound_of = np.full(len(x), np.nan)
+    for rows in splits.values():
+        bound_of[rows] = bound(backbone, data, rows, arguments.num_times)
     splits["val and test"] = np.concatenate(list(splits.values()))
-    known: dict[int, float] = {}  # bits of each row
     for split, rows in splits.items():
         weights, groups = gene_weights(data, rows, gene), [group[row] for row in rows]
-        new = np.array([row for row in rows if row not in known], dtype=np.int64)
-        if len(new):
-            known |= dict(zip(new.tolist(), bound(backbone, data, new, arguments.num_times), strict=True))
-        bits = np.array([known[row] for row in rows])
+        bits = bound_of[rows]
         figures = {
             "backbone": bits,
             f"best Markov ({name})": markov[rows],
