@@ -51,7 +51,7 @@ def bootstrap_over_groups(
 def markov_bits(x: Index, weights: Floats, train: Index, order: int, strength: float) -> Floats:
     """Bits a base of each row of x under an order-k model of the rows `train`: p_j = (n + a p_{j-1}) / (N + a)."""
     length, previous = x.shape[1], np.full((1, 4), 0.25)
-    tables = []
+    tables: list[Floats] = []
     for k in range(order + 1):
         contexts = sum(
             (x[:, i : length - k + i] * 4 ** (k - 1 - i) for i in range(k)),
