@@ -88,7 +88,6 @@ class Backbone(Configurable, Learner):
         if conditioning is not None:
             conditioning.check(denoiser)
         self.conditioning = conditioning
-        self.codec = codec
         self.process = process
         self.denoiser = denoiser
         self.lr, self.weight_decay, self.warmup_steps = lr, weight_decay, warmup_steps
@@ -98,6 +97,7 @@ class Backbone(Configurable, Learner):
         self.folder: Path | None = None
         self.provenance: dict[str, Any] = {}
         self._reference: Reference | MoleculeReference | None = None
+        self.codec = codec.of(self)
 
     # Use ---------------------------------------------------------------------------------------------------------
 
@@ -141,6 +141,7 @@ class Backbone(Configurable, Learner):
         other.denoiser = denoiser.to(self.device).eval()
         other.init_args = self.init_args | {"denoiser": other.denoiser}
         other.provenance = self.provenance | provenance
+        other.codec = self.codec.of(other)
         return other
 
     def in_bfloat16(self) -> Backbone:

@@ -23,6 +23,8 @@ from gendesign.errors import ConfigError, DesignError, UnsupportedError
 
 FREE = "*"
 """The letter of a template that stands for a position to be designed."""
+GAP = "-"
+"""The letter of a design that stands for PAD before its end: of what is no design."""
 
 
 class Codec(Configurable, ABC):
@@ -76,6 +78,10 @@ class Codec(Configurable, ABC):
             UnsupportedError: this codec cannot tell.
         """
         raise UnsupportedError(f"{type(self).__name__} does not read relaxed designs back")
+
+    def of(self, backbone: Any) -> Codec:
+        """The codec of this backbone, where it says what only the backbone knows."""
+        return self
 
     def under(self, template: Any) -> Codec:
         """The codec of rows that keep to a template, where reading them takes more than their tokens."""
@@ -219,6 +225,10 @@ class SequenceCodec(TokenCodec):
     def __init__(self, alphabet: str, length: int, *, variable: bool = False) -> None:
         if not alphabet or len(set(alphabet)) != len(alphabet) or FREE in alphabet:
             raise ConfigError(f"alphabet must hold distinct letters other than '{FREE}', got {alphabet!r}")
+        if variable and GAP in alphabet:
+            raise ConfigError(
+                f"'{GAP}' stands for padding where the length is variable: use another letter for gaps, or one length"
+            )
         super().__init__(alphabet, length, variable=variable)
         self.alphabet = alphabet
 
@@ -242,14 +252,15 @@ class SequenceCodec(TokenCodec):
 
         A PAD before a letter cannot be a design: it shows as '-' there, which `is_valid` refuses.
         """
-        letters = np.array([*self.alphabet, *("-" if self.variable else ""), FREE])
+        letters = np.array([*self.alphabet, *(GAP if self.variable else ""), FREE])
         rows = np.ascontiguousarray(letters[x.cpu().numpy()])  # letters side by side are the string
         text: list[str] = rows.view(f"<U{self.length}").reshape(len(rows)).tolist()
-        return [one.rstrip("-") for one in text] if self.variable else text
+        return [one.rstrip(GAP) for one in text] if self.variable else text
 
     def normal(self, text: str) -> str:
-        """In upper case where the alphabet is."""
-        return text.upper() if self.alphabet == self.alphabet.upper() else text
+        """In upper case where the alphabet is; letters whose upper case is another word are no letters of it."""
+        upper = text.isascii() and self.alphabet == self.alphabet.upper()
+        return text.upper() if upper else text
 
     def split_template(self, template: Any) -> list[str | None]:
         """Read a template: letters are fixed, '*' is free.

@@ -82,9 +82,16 @@ class DesignSet:
         """The guiding reward of each design, NaN where its status is not OK."""
         return np.full(len(self), np.nan) if self.guide is None else self.guide.values
 
-    def __getitem__(self, index: Sequence[int] | npt.NDArray[np.int64]) -> DesignSet:
-        """Some of the designs, in the order of `index`; the cost of the whole run stays with them."""
-        rows = np.asarray(index, dtype=np.int64)
+    def __getitem__(self, index: Sequence[int] | npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> DesignSet:
+        """Some of the designs, in the order of `index`, or where it is true; the cost of the whole run stays with them.
+
+        Raises:
+            IndexError: no list of numbers, one beyond the designs, or as many truths as there are not designs.
+        """
+        given = np.asarray(index)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "biu"):
+            raise IndexError(f"expected a list of numbers, or one truth a design, got {index!r}")
+        rows = np.arange(len(self))[given if given.dtype == bool else given.astype(np.int64)]
         return replace(
             self,
             designs=[self.designs[i] for i in rows],

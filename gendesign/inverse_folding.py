@@ -9,17 +9,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from gendesign.backbone import Backbone
 from gendesign.errors import UnsupportedError
 from gendesign.models.on_structure import OnStructure
 from gendesign.models.structure_denoiser import StructureDenoiser
 from gendesign.structure_codec import StructureCodec
-
-ROWS = 256  # of the network a call
 
 
 def on_structure(
@@ -61,21 +55,6 @@ def on_structure(
         chain=codec.structure.chain,
         guidance_scale=guidance_scale,
     )
-    other.codec, other.conditioning = codec, None
+    other.codec, other.conditioning = codec.of(other), None
     other.init_args |= {"codec": codec, "conditioning": None}
-    codec.tell = lambda sequence: _chances(other, sequence, network.vocab_size)
     return other
-
-
-@torch.no_grad()
-def _chances(backbone: Backbone, sequence: str, mask: int) -> NDArray[np.float64]:
-    x = backbone.codec.encode([sequence]).to(backbone.device)[0]
-    rows = x.repeat(len(x), 1)
-    rows.fill_diagonal_(mask)
-    time = torch.full((ROWS,), 1 / len(x), device=x.device)
-    parts = [
-        backbone.denoiser(some, time[: len(some)])[torch.arange(len(some)), first + torch.arange(len(some))]
-        for first, some in zip(range(0, len(x), ROWS), rows.split(ROWS), strict=True)
-    ]
-    found: NDArray[np.float64] = torch.cat(parts).double().softmax(-1).cpu().numpy()
-    return found

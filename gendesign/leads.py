@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 
 from gendesign.backbone import Backbone
 from gendesign.building import finite, whole
+from gendesign.codecs import Codec, TokenCodec
 from gendesign.designs import Design
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.errors import ConfigError, DesignError, UnsupportedError
@@ -84,7 +85,7 @@ def read_leads(
     Raises:
         ConfigError: `remask` is neither a whole number from 1 nor a fraction above 0 and at most 1.
         DesignError: no lead, one that the codec refuses, or one that contradicts the template.
-        UnsupportedError: a backbone that is no masked diffusion.
+        UnsupportedError: a backbone that is no masked diffusion; a template where it has a layout of its own.
     """
     if not isinstance(backbone.process, MaskedDiffusion):
         raise UnsupportedError(
@@ -99,6 +100,11 @@ def read_leads(
         reason = codec.reason_invalid(design)
         if reason:
             raise DesignError(f"start, design {number} of {len(designs)}: {reason}")
+    if isinstance(codec, TokenCodec):  # counted against in the spelling that they are designed in
+        designs = tuple(codec.normal(design) for design in designs)
+    if template is not None and type(codec).departs is not Codec.departs:
+        # the layout of a scaffold is not that of a lead that holds it
+        raise UnsupportedError("start= and template= do not go together for molecules; give one of them")
     ids = codec.encode(designs)
     pad = getattr(codec, "pad_id", None)
     real = torch.ones_like(ids, dtype=torch.bool) if pad is None else ids != pad

@@ -95,9 +95,15 @@ class OnStructure(Denoiser):
         if self.training or any(parameter.requires_grad for parameter in self.denoiser.parameters()):
             self._kept = None
             return self._encoded()
-        state = tuple(
-            (value.data_ptr(), value.dtype, 0 if value.is_inference() else value._version)
-            for value in (self.condition, *self.denoiser.parameters())
+        kind = self.condition.device.type
+        # what was encoded in half precision serves no one else
+        half = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        state = (
+            half,
+            *(
+                (value.data_ptr(), value.dtype, 0 if value.is_inference() else value._version)
+                for value in (self.condition, *self.denoiser.parameters())
+            ),
         )
         if self._kept is None or self._kept[0] != state:
             # what is kept must serve gradients later, even if it is first asked for in inference mode

@@ -65,3 +65,17 @@ def test_templates_that_do_not_fit(template: str, says: str) -> None:
 def test_bad_codecs(make: object) -> None:
     with pytest.raises(ConfigError):
         make()  # type: ignore[operator]
+
+
+def test_the_gap_of_an_alignment_is_not_padding() -> None:
+    """Where designs end before the last position, '-' says so; one of the letters it can be at one length only."""
+    with pytest.raises(ConfigError, match="'-' stands for padding"):
+        SequenceCodec("ACGT-", 8, variable=True)
+    codec = SequenceCodec("ACGT-", 8)
+    assert codec.decode(codec.encode(["AC-GT---"])) == ["AC-GT---"]
+
+
+@pytest.mark.parametrize("strange", ["A\u00dfC", "A\ufb01", "A\u0131"])
+def test_letters_whose_upper_case_is_another_word(strange: str) -> None:
+    codec = ProteinCodec(4, variable=True)
+    assert strange[1] in codec.reason_invalid(strange) and codec.reason_invalid("acd") == ""

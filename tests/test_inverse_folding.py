@@ -30,6 +30,7 @@ from gendesign.models.structure_denoiser import StructureDenoiser
 from gendesign.models.transformer import TransformerDenoiser
 from gendesign.rewards.stability import Stability, StabilityPredictor
 from gendesign.structures import Structure
+from gendesign.tempering import at_temperature
 
 
 def helix(name: str, sequence: str) -> Structure:
@@ -413,3 +414,28 @@ def test_a_bound_backbone_is_saved_and_read_with_its_structure(pdb: str, tmp_pat
     again = load_backbone(tmp_path / "bound")
     assert again.sample(2, steps=4, seed=0) == bound.sample(2, steps=4, seed=0)
     assert again.codec.structure.numbers[0] == "5"  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(sure(again), sure(bound))
+
+
+def sure(backbone: Backbone) -> np.ndarray:
+    return backbone.codec.confidence("MKTAYIAKQR")  # type: ignore[attr-defined,no-any-return]
+
+
+def test_confidence_is_that_of_the_very_backbone(pdb: str) -> None:
+    """Colder, it is surer of what it is sure of; and each of several that share a network speaks for itself."""
+    bound = on_structure(backbone(), pdb)
+    warm, cold = sure(bound), at_temperature(bound, 0.2)
+    chances = bound.codec.chances("MKTAYIAKQR") ** 5  # type: ignore[attr-defined]
+    expected = chances / chances.sum(-1, keepdims=True)
+    np.testing.assert_allclose(cold.codec.chances("MKTAYIAKQR"), expected, rtol=1e-4)  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(sure(bound), warm)
+
+
+def test_half_precision_leaves_the_network_as_it_was(pdb: str) -> None:
+    """What is kept of the structure is kept for each precision; products in bfloat16 differ by little."""
+    bound = on_structure(backbone(), pdb)
+    expected = sure(bound)
+    half = bound.in_bfloat16()
+    np.testing.assert_allclose(sure(half), expected, rtol=0.1)
+    assert half.sample(2, steps=4, seed=0) and (sure(half) != expected).any()
+    np.testing.assert_array_equal(sure(bound), expected)

@@ -142,6 +142,22 @@ def test_what_cannot_be_started_from(start: Any, remask: Any, template: Any, err
         read_leads(backbone_of(), start, remask, template=template)
 
 
+def test_mutations_are_counted_from_the_lead_as_it_is_designed() -> None:
+    """Lower case, as repeats are marked, is the same sequence."""
+    assert read_leads(backbone_of(), ["acgtacgtacgt", LEADS[1]], 2).designs == tuple(LEADS)
+
+
+def test_a_template_with_a_layout_of_its_own_is_refused() -> None:
+    class Laid(DNACodec):
+        def departs(self, template: Any, design: Any) -> str:
+            return ""
+
+    other = backbone_of()
+    other.codec = Laid(12)
+    with pytest.raises(UnsupportedError, match="give one of them"):
+        read_leads(other, LEADS[0], 3, template="A***********")
+
+
 def test_continuous_backbones_refuse_with_the_way_out() -> None:
     from gendesign.array_codecs import VectorCodec
 

@@ -128,6 +128,18 @@ def test_a_reward_that_fails_now_and_then_never_stops_a_run(backbone: Backbone) 
     assert all(d[0] != "A" for d in chosen.designs)
 
 
+def test_some_of_the_designs_by_number_or_by_truth(backbone: Backbone, reward: Reward) -> None:
+    result = run(backbone, reward)
+    good = result.values > np.median(result.values)
+    assert 0 < good.sum() < len(result)
+    assert result[good].designs == [d for d, g in zip(result.designs, good, strict=True) if g]
+    np.testing.assert_array_equal(result[good].values, result.values[good])
+    assert result[[2, 0, 2]].designs == [result.designs[i] for i in (2, 0, 2)] and len(result[[]]) == 0
+    for wrong in (np.array(3), good[:3], [99]):
+        with pytest.raises(IndexError):
+            result[wrong]
+
+
 def test_a_strict_constraint_steers_by_its_penalty_and_excludes_in_the_end(backbone: Backbone) -> None:
     """Excluding alone says nothing of the way into the range: most designs then end outside it."""
     a, c = (FunctionReward(lambda d, x=x: float(d.count(x)), each=True, name=x) for x in "AC")

@@ -309,6 +309,7 @@ def test_threading_keeps_numbers_and_writes_confidence(write, tmp_path: Path) ->
     assert np.isnan(design.cb[2]).all()
     lines = [line for line in out.splitlines() if line.startswith("ATOM") and line[12:16] == " CA "]
     assert [float(line[60:66]) for line in lines] == [50.0, 25.0, 100.0, 0.0]
+    assert "confidence" in out and "confidence" not in threaded_pdb(wild, "WKGA")
     assert lines[1][22:27] == "  52A" and out.startswith("REMARK   6 design on x.pdb, chain A")
     for sequence, confidence in (("WKG", None), ("WKGX", None), ("WKGA", [2.0] * 4), ("WKGA", [0.5])):
         with pytest.raises(DesignError, match="expected"):

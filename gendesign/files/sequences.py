@@ -149,11 +149,11 @@ def _read_fasta(text: str, path: Path) -> Rows:
                     f"{path}, line {number}: expected a FASTA header that starts with '>', got {line[:30]!r}"
                 )
             records[-1][2].append(line)
-    headers = [header.partition(" ") for _, header, _ in records]
+    headers = [[*header.split(None, 1), "", ""][:2] for _, header, _ in records]
     return Rows(
         {
-            "id": [name for name, _, _ in headers],
-            "description": [rest.strip() for _, _, rest in headers],
+            "id": [name for name, _ in headers],
+            "description": [rest for _, rest in headers],
             "sequence": ["".join(parts) for _, _, parts in records],
         },
         [number for number, _, _ in records],

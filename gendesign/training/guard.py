@@ -95,10 +95,13 @@ def figures(
         alike: every design meets the same noise, so that its figures do not depend on what it is measured beside.
     """
     unknown = np.full(len(designs), np.nan)
-    natural = unknown
-    if base is not None and len(designs):
-        nats = base.log_likelihood(designs, num_times=num_times, seed=seed, alike=alike)
-        natural = nats.cpu().numpy() / base.codec.length
+    natural = unknown.copy()
+    # what a network in training writes is not always a design
+    fine = [] if base is None else [i for i, design in enumerate(designs) if base.codec.is_valid(design)]
+    if base is not None and fine:
+        known = [designs[i] for i in fine]
+        nats = base.log_likelihood(known, num_times=num_times, seed=seed, alike=alike)
+        natural[fine] = nats.cpu().numpy() / base.codec.length
     return Figures(
         heldout=unknown if heldout is None else heldout(designs).values,
         naturalness=natural,

@@ -6,6 +6,7 @@ import pytest
 
 from gendesign.errors import DataError
 from gendesign.files.designs import read_designs
+from gendesign.files.sequences import read_rows
 
 
 @pytest.mark.parametrize("column", ["sequence", "design"])
@@ -23,3 +24,11 @@ def test_a_table_of_nothing_but_bad_rows_is_refused(head: str, tmp_path: Path) -
     path.write_text(f"{head}\nACGT\nTTTT\n")
     with pytest.raises(DataError, match="line 2 is left out: 1 cells, expected 2"):
         read_designs(path)
+
+
+def test_an_id_ends_at_any_white_space(tmp_path: Path) -> None:
+    """A tab, too, or what belongs together falls into two groups."""
+    (tmp_path / "x.fasta").write_text(">g1\tpromoter  of x\nACGT\n>g2  y\nAC\n>\nA\n>g3\nC\n")
+    rows = read_rows(tmp_path / "x.fasta")
+    assert rows.columns["id"] == ["g1", "g2", "", "g3"]
+    assert rows.columns["description"] == ["promoter  of x", "y", "", ""]

@@ -80,6 +80,10 @@ def test_what_is_measured() -> None:
     assert found.heldout.tolist() == [2.0, 0.0] and found.disagreement.tolist() == [0.1, 0.2]
     np.testing.assert_allclose(found.naturalness, -np.log(4))
     assert np.isnan(figures(["AAC"]).naturalness).all()
+    # a network in training may write what is no design, which has no likelihood, and costs the others nothing
+    found = figures(["AA-", "AAC", ""], base=base)
+    np.testing.assert_allclose(found.naturalness, [np.nan, -np.log(4), np.nan])
+    assert np.isnan(figures(["A"], base=base).naturalness).all()
 
 
 class Fooled(DifferentiableReward):
