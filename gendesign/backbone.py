@@ -95,6 +95,7 @@ class Backbone(Configurable, Learner):
         self.test_times = whole("test_times", test_times)
         self.seed, self.muon = seed, muon
         self.folder: Path | None = None
+        self.trusted: tuple[str, ...] = ()  # packages of the user's that it may be of, and so what came of it
         self.provenance: dict[str, Any] = {}
         self._reference: Reference | MoleculeReference | None = None
         self.codec = codec.of(self)

@@ -12,12 +12,15 @@ import importlib
 import inspect
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from gendesign.errors import ConfigError, GendesignError, TrustError
 
 _Class = TypeVar("_Class", bound=type)
+_TRUSTED: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 
 
 class Configurable:
@@ -116,7 +119,8 @@ def build(config: Any, *, kinds: tuple[type, ...] = (), trust: Sequence[str] = (
         check_arguments(cls, given)
         arguments = {key: build(item, kinds=kinds, trust=trust) for key, item in given.items()}
         try:
-            return cls(**arguments)
+            with trusting(trust):
+                return cls(**arguments)
         except GendesignError:
             raise
         except Exception as error:
@@ -156,8 +160,18 @@ def resolve(path: str, *, kinds: tuple[type, ...] = (), trust: Sequence[str] = (
     return value
 
 
+@contextmanager
+def trusting(packages: Sequence[str]) -> Iterator[None]:
+    """Within, packages that the user trusts are trusted by what is built, too: such as the weights that it loads."""
+    token = _TRUSTED.set((*_TRUSTED.get(), *packages))
+    try:
+        yield
+    finally:
+        _TRUSTED.reset(token)
+
+
 def _check_trust(path: str, package: str, trust: Sequence[str]) -> None:
-    if package in trust:
+    if package in trust or package in _TRUSTED.get():
         return
     # nobody has a reason to trust the standard library: such a configuration is an attack, or a mistake
     advice = f". If you wrote or checked that code, allow it with trust=[{package!r}] (command line: "

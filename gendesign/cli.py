@@ -171,12 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GendesignError as error:
         return _fail(error, " ".join(str(error).split()), 2, debug)
     except KeyboardInterrupt as error:
-        again = (
-            "the same command continues from its last checkpoint"
-            if words[:1] in (["fit"], ["fit-value"], ["finetune"], ["train-agent"])
-            else "--resume continues"
-        )
-        return _fail(error, f"interrupted; what was finished is on disk, and {again}", 130, debug)
+        return _fail(error, f"interrupted; {_left(words)}", 130, debug)
     except BrokenPipeError:  # `gendesign list | head`
         _forget_output()
         return 0
@@ -195,6 +190,16 @@ def _forget_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):
         pass  # standard output is no file
+
+
+def _left(words: Sequence[str]) -> str:
+    """What an interrupted command leaves, and how to go on."""
+    verb = words[0] if words else ""
+    if verb in ("fit", "fit-value", "finetune", "train-agent"):
+        return "what was finished is on disk, and the same command continues from its last checkpoint"
+    if verb in ("design", "compare", "synthesize"):
+        return "what was finished is on disk, and --resume continues"
+    return "no result was written"
 
 
 def _fail(error: BaseException, line: str, code: int, debug: bool) -> int:

@@ -39,6 +39,7 @@ class DesignSet:
         designs: the designs.
         scores: by reward name; the first guided the run, the others (held-out) only judge it.
         parts: where the guide is made of several rewards, their scores by name.
+        wishes: of those parts, by name, what is better the larger it is; NaN where a part has no value.
         naturalness: log p(design) under the backbone, a lower bound or the flow's estimate, nats a token or coordinate.
         novelty: by name, figures that compare each design with the training data, where the backbone knows it.
         kl: upper bound on what steering each design cost, KL to the backbone in nats.
@@ -68,6 +69,7 @@ class DesignSet:
     nearest: list[Design] | None = None
     leads: list[Design] | None = None
     parts: dict[str, Scores] = field(default_factory=dict)
+    wishes: dict[str, Floats] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.designs)
@@ -102,6 +104,7 @@ class DesignSet:
             nearest=None if self.nearest is None else [self.nearest[i] for i in rows],
             leads=None if self.leads is None else [self.leads[i] for i in rows],
             parts={name: scores.subset(rows) for name, scores in self.parts.items()},
+            wishes={name: values[rows] for name, values in self.wishes.items()},
         )
 
     def ranked(self) -> DesignSet:

@@ -21,7 +21,7 @@ from gendesign.metrics.distances import nearest_array
 from gendesign.metrics.molecule_reference import MoleculeReference
 from gendesign.metrics.reference import Reference, novelty
 from gendesign.metrics.similarity import nearest_molecule
-from gendesign.rewards.base import Reward
+from gendesign.rewards.base import Reward, Scores
 from gendesign.steering.particles import Cost, Plan
 from gendesign.steering.sampler import Steering
 from gendesign.storage import Stored
@@ -59,10 +59,12 @@ def judge_designs(
     alpha = getattr(method, "alpha", None)  # a number, unless the method needs none
     compared = _compare(backbone, designs, form)
     guide = next(iter(rewards.values()), None)
+    parts = {name: part(designs) for name, part in named_parts(guide, taken=rewards).items()}
     return DesignSet(
         designs=designs,
         scores={name: reward(designs) for name, reward in rewards.items()},
-        parts={name: part(designs) for name, part in named_parts(guide, taken=rewards).items()},
+        parts=parts,
+        wishes=named_wishes(guide, parts),
         naturalness=_naturalness(backbone, designs, form, seed=seed, max_rows=plan.max_rows),
         novelty=compared.novelty,
         kl=np.array([kl for block in blocks for kl in block.kl], dtype=np.float64),
@@ -87,6 +89,15 @@ def named_parts(reward: Reward | None, *, taken: Collection[str] = ()) -> dict[s
             name = f"{part.label} ({number})"
         named[name] = part
     return named
+
+
+def named_wishes(reward: Reward | None, parts: dict[str, Scores]) -> dict[str, NDArray[np.float64]]:
+    """What a reward wants of its parts, by name: what it lowers is negated, and what it bounds is how far beyond."""
+    asked = getattr(reward, "wishes", None)
+    if asked is None or not parts:
+        return {}
+    found = zip(parts, asked([scores.values for scores in parts.values()]), strict=True)
+    return {wish[0].format(name): np.asarray(wish[1]) for name, wish in found if wish is not None}
 
 
 def _naturalness(

@@ -112,7 +112,7 @@ def load_backbone(
     if not isinstance(usual, int | float) or not 0 < usual < math.inf:
         raise CheckpointError(f"{folder / CONFIG}: temperature must be a number above 0, got {usual!r}")
     load_weights(backbone.denoiser, weights, str(folder))
-    backbone.folder = folder
+    backbone.folder, backbone.trusted = folder, tuple(trust)
     backbone.provenance = {
         "name": str(name_or_path),
         "weights_sha256": config["weights_sha256"],

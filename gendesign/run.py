@@ -96,7 +96,7 @@ def design(
     """
     whole("num_designs", num_designs), whole("base_designs", base_designs, at_least=0)
     whole("seed", seed, at_least=0)
-    check_request(backbone, reward, heldout, ess_fraction=ess_fraction)
+    check_request(backbone, reward, heldout, steering, ess_fraction=ess_fraction)
     if steering.leaves_particles:
         raise UnsupportedError(
             "keep='weighted' leaves weighted particles instead of designs; use run_sampler, or keep='resample'"
@@ -197,18 +197,27 @@ def estimate_cost(
 
 
 def check_request(
-    backbone: Backbone, reward: Reward | None, heldout: Reward | None, *, ess_fraction: float = 0.5
+    backbone: Backbone,
+    reward: Reward | None,
+    heldout: Reward | None,
+    steering: Steering | None = None,
+    *,
+    ess_fraction: float = 0.5,
 ) -> None:
     """Refuse what cannot work, before anything is spent.
 
     Raises:
         ConfigError: `ess_fraction` is outside (0, 1).
-        UnsupportedError: a reward that can read no design of the backbone, or has a part that cannot.
+        UnsupportedError: a reward that can read no design of the backbone, or has a part that cannot; a method that
+            cannot work with both.
     """
     if not 0 < finite("ess_fraction", ess_fraction) < 1:
         raise ConfigError(f"ess_fraction must be between 0 and 1, got {ess_fraction:g}")
     refuse_unreadable(backbone, reward)
     refuse_unreadable(backbone, heldout, role="heldout")
+    if steering is not None and _has_pilot(steering):  # the others are bound before they spend anything
+        bound = dataclasses.replace(steering, alpha=1.0)  # type: ignore[type-var]
+        bound(backbone, None if reward is None else reward.guide)
 
 
 def with_unmasking(backbone: Backbone, unmasking: Unmasking | None) -> Backbone:

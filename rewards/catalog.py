@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from gendesign.building import build, resolve
+from gendesign.building import build, resolve, trusting
 from gendesign.errors import ConfigError, TrustError
 from gendesign.pretrained import CONFIG, read_config
 from gendesign.rewards.base import FunctionReward, Reward
@@ -50,7 +50,8 @@ def load_reward(name_or_folder: str | Path, *, device: str = "cpu", trust: Seque
         reward = build_reward(_read(shipped), trust=trust)
         reward.name = given
     elif path.is_dir():
-        reward = _of_folder(path)
+        with trusting(trust):
+            reward = _of_folder(path)
     elif path.is_file():
         reward = build_reward(_read(path), trust=trust)
     else:

@@ -97,6 +97,10 @@ class Composition(Reward):
     def spread(self, values: Sequence[Number], stds: Sequence[Number]) -> Number:
         """The standard deviation from the parts' values and standard deviations."""
 
+    def wishes(self, values: Sequence[Number]) -> list[tuple[str, Number] | None]:
+        """Of each part what is better the larger it is, with its name around '{}'; None where it does not matter."""
+        return [("{}", value) for value in values]
+
     def score(self, designs: Sequence[Design]) -> Scores:
         scores = [part(designs) for part in self.parts]
         return self.join([s.values for s in scores], scores)
@@ -171,6 +175,12 @@ class WeightedSum(Composition):
         self.name = name or " + ".join(
             f"{w:g} {p.label}" for w, p in zip(self.weights, self.parts, strict=True)
         )
+
+    def wishes(self, values: Sequence[Number]) -> list[tuple[str, Number] | None]:
+        return [
+            None if w == 0 else ("{}", v) if w > 0 else ("minus {}", -v)
+            for w, v in zip(self.weights, values, strict=True)
+        ]
 
     def combine(self, values: Sequence[Number]) -> Number:
         return _total([w * v for w, v in zip(self.weights, values, strict=True)])
@@ -277,6 +287,10 @@ class Threshold(Composition):
         if self.penalty is None or self.strict:
             return value  # the constraint decides about the status, not about the value
         return value - self.penalty * self._violation(constraint)
+
+    def wishes(self, values: Sequence[Number]) -> list[tuple[str, Number] | None]:
+        value, constraint = values
+        return [("{}", value), ("minus {} beyond its limits", -self._violation(constraint))]
 
     def spread(self, values: Sequence[Number], stds: Sequence[Number]) -> Number:
         if self.penalty is None or self.strict:

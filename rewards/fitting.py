@@ -7,6 +7,7 @@ answer to the question.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -31,6 +32,11 @@ class Fitting(Reward):
         for name in ("name", "unit", "direction", "source", "trained_on", "alphabet", "differentiable"):
             setattr(self, name, getattr(reward, name))
         self.name = reward.label
+
+    def wishes(self, values: Sequence[Any]) -> list[tuple[str, Any] | None]:
+        """As the reward's own: see `Composition.wishes`."""
+        own = getattr(self.reward, "wishes", None)
+        return [("{}", value) for value in values] if own is None else own(values)
 
     @property
     def version(self) -> str:

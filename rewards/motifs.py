@@ -188,17 +188,24 @@ def read_motif(path: str, motif: str = "") -> tuple[str, Float[Tensor, "W 4"]]:
         The motif's name, and float64 counts in the order A, C, G, T.
 
     Raises:
-        DataError: unreadable file, no such motif, or several and none named.
+        DataError: unreadable file, no such motif, or several where none is named, or of that name.
     """
     file, found = _parse(path)
-    names = {label: m for m in found for label in _labels(m)}
+    names: dict[str, list[Any]] = {}
+    for one in found:
+        for label in _labels(one):
+            names.setdefault(label, []).append(one)
     if motif and motif not in names:
         raise DataError(
             f"{file} holds no motif {motif!r} among its {len(found)}, such as {', '.join(list(names)[:3])}"
         )
     if not motif and len(found) > 1:
         raise DataError(f"{file} holds {len(found)} motifs; name one with motif=")
-    chosen = names[motif] if motif else found[0]
+    alike = names[motif] if motif else found
+    if len(alike) > 1:
+        shown = ", ".join(_labels(one)[0] for one in alike[:5])
+        raise DataError(f"{file} holds {len(alike)} motifs {motif!r}: {shown}; name one in full")
+    (chosen,) = alike
     return _labels(chosen)[0] or file.stem, _counts(chosen)
 
 

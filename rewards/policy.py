@@ -22,7 +22,7 @@ from gendesign.building import finite, whole
 from gendesign.designs import Design
 from gendesign.errors import ConfigError
 from gendesign.rewards.base import DifferentiableReward
-from gendesign.rl.policies import Policy, Trajectories
+from gendesign.rl.policies import Policy, Trajectories, precision_of
 
 
 class TrajectoryReward(DifferentiableReward):
@@ -105,6 +105,7 @@ class PolicyLikelihood(TrajectoryReward):
         return None if e is None else e.flatten(1)
 
     def _read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = x.to(precision_of(self.policy) or x.dtype)
         observations = x[..., self.observation_columns]
         return x[
             ..., self.action_columns

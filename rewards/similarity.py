@@ -17,6 +17,7 @@ optimization of combinatorial libraries" (1998, doi 10.1002/(SICI)1097-0290(1998
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -62,6 +63,12 @@ class Similarity(MoleculeReward):
         self.fingerprint, self.counts = fingerprint, counts
         self.name = f"{fingerprint} similarity"
         self._wanted = [self._features(chemistry.molecule(one)) for one in self.references]
+
+    @property
+    def version(self) -> str:
+        """RDKit's, and of the molecules that a file of references holds."""
+        digest = hashlib.sha256(" ".join(self.references).encode()).hexdigest()[:12]
+        return f"{super().version}; references {digest}"
 
     def value(self, mol: Mol) -> float:
         with chemistry.rdkit():

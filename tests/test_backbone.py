@@ -28,6 +28,7 @@ from gendesign.models.dilated_conv import DilatedConvDenoiser
 from gendesign.models.mlp import MLPNetwork
 from gendesign.models.preconditioning import Preconditioned
 from gendesign.pretrained import card_line, find_pretrained
+from gendesign.steering.drakes import DRAKES
 
 
 class Fixed(TokenDenoiser):
@@ -267,7 +268,10 @@ def test_code_of_a_trusted_package_runs(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(__import__("sys").modules, "outside", module)
     with pytest.raises(TrustError, match=r"trust=\['outside'\]"):
         load_backbone(folder)
-    assert load_backbone(folder, trust=["outside"]).sample(2)
+    found = load_backbone(folder, trust=["outside"])
+    assert found.sample(2)
+    found.save_pretrained(folder.parent / "tuned")  # what came of it may be of the same packages
+    assert DRAKES(tuned=str(folder.parent / "tuned"))(found)
 
 
 def test_training_checkpoints_and_unknown_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

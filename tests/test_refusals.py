@@ -10,6 +10,7 @@ import pytest
 
 from gendesign.array_codecs import VectorCodec
 from gendesign.backbone import Backbone
+from gendesign.cli import main
 from gendesign.codecs import DNACodec, ProteinCodec
 from gendesign.diffusion.masked import MaskedDiffusion
 from gendesign.diffusion.poisson_flow import PoissonFlow
@@ -27,6 +28,7 @@ from gendesign.rewards import (
 )
 from gendesign.rewards.base import FunctionReward, Reward
 from gendesign.run import check_request, design
+from gendesign.steering.guidance import Guidance
 from gendesign.steering.svdd import SVDD
 
 
@@ -112,3 +114,11 @@ def test_a_table_is_asked_for_its_own_designs(tmp_path: Path) -> None:
     refuse_unreadable(dna(), TableReward(file))
     with pytest.raises(UnsupportedError, match="value cannot score the sequences of this backbone: .*choose"):
         refuse_unreadable(Backbone(DNACodec(6), MaskedDiffusion(4), Nothing()), TableReward(file))
+
+
+def test_a_method_that_cannot_work_is_refused_before_its_pilot(capsys: pytest.CaptureFixture[str]) -> None:
+    """The pilot would ask the reward thousands of times to find an alpha that nothing uses."""
+    with pytest.raises(UnsupportedError, match="differentiable"):
+        design(dna(), function(), Guidance(), num_designs=2, steps=2)
+    assert main(["check", "steering=guidance", "reward=dna-synthesis"]) == 2
+    assert "differentiable" in capsys.readouterr().err

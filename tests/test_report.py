@@ -9,6 +9,7 @@ import pytest
 
 from gendesign.design_set import DesignSet
 from gendesign.errors import OutputError
+from gendesign.forms import Text
 from gendesign.metrics import summary as metrics
 from gendesign.report import render_report, write_report
 from gendesign.report.likeness import information
@@ -147,6 +148,13 @@ def test_page_is_well_formed_and_loads_nothing(full):
     assert not {"script", "img", "link", "iframe", "object"} & set(page.tags)
     references = re.findall(r"url\(#([^)]+)\)", html)
     assert references and set(references) <= set(page.ids)
+
+
+def test_a_form_of_ones_own_has_the_page_of_what_it_derives_from():
+    class Aligned(Text):
+        """Sequences with a column more in their files."""
+
+    assert render_report(replace(make(), form=Aligned())) == render_report(make())
 
 
 def test_headline_states_medians_and_percentiles(full):

@@ -11,6 +11,7 @@ from rdkit import Chem
 from gendesign.design_set import DesignSet
 from gendesign.files.designs import read_designs
 from gendesign.forms import Molecule, form_of
+from gendesign.judging import named_wishes
 from gendesign.metrics.molecule_reference import MoleculeReference, hash_molecules, properties
 from gendesign.metrics.similarity import molecule_distance
 from gendesign.molecules.chemistry import canonical
@@ -20,9 +21,10 @@ from gendesign.report import molecule_figures, render_report
 from gendesign.report.drawings import drawing
 from gendesign.report.molecule_figures import not_dominated
 from gendesign.report.molecules import scaffold_of
-from gendesign.rewards import WeightedSum
-from gendesign.rewards.base import Scores
-from gendesign.rewards.molecules import QED, LogP, SyntheticAccessibility
+from gendesign.rewards import Threshold, WeightedSum
+from gendesign.rewards.base import Reward, Scores
+from gendesign.rewards.fitting import Fitting
+from gendesign.rewards.molecules import QED, HeavyAtoms, LogP, SyntheticAccessibility
 from gendesign.steering.particles import Cost
 
 NATURAL = [
@@ -57,10 +59,16 @@ def reference() -> MoleculeReference:
     )
 
 
-def make(designs: list[str] = STEERED, *, several: bool = False, base: bool = True) -> DesignSet:
-    guide = WeightedSum([QED(), SyntheticAccessibility(), LogP(target=[1, 4])]) if several else QED()
+MANY = WeightedSum([QED(), SyntheticAccessibility(), LogP(target=[1, 4])], weights=[1.0, -0.1, 1.0])
+
+
+def make(
+    designs: list[str] = STEERED, *, several: bool = False, base: bool = True, guide: Reward | None = None
+) -> DesignSet:
+    guide = guide or (MANY if several else QED())
     num = len(designs)
     rewards = {guide.label: guide} | ({} if several else {"logp": LogP()})
+    parts = {part.label: part(designs) for part in getattr(guide, "parts", ())}
     return DesignSet(
         designs=list(designs),
         scores={name: reward(designs) for name, reward in rewards.items()},
@@ -75,11 +83,12 @@ def make(designs: list[str] = STEERED, *, several: bool = False, base: bool = Tr
             "steering": "SVDD",
             "rewards": {name: {"unit": "", "source": "RDKit", "trained_on": ""} for name in rewards},
         },
-        base=make(NATURAL, several=several, base=False) if base else None,
+        base=make(NATURAL, several=several, base=False, guide=guide) if base else None,
         form=Molecule(tokens=lambda smiles: 2 * len(smiles)),
         reference=reference(),
         nearest=[NATURAL[i % 6] for i in range(num)],
-        parts={part.label: part(designs) for part in getattr(guide, "parts", ())},
+        parts=parts,
+        wishes=named_wishes(guide, parts),
     )
 
 
@@ -169,10 +178,22 @@ def test_the_front_is_of_the_parts_of_the_guide(no_figures: None) -> None:
     run = make(several=True)
     html = render_report(run)
     assert html.count('class="panel"') == 6 + 3
-    table = np.stack([part.values for part in run.parts.values()], axis=1)
+    table = np.stack([part.values for part in run.parts.values()], axis=1) * [1, -1, 1]
     on = {run.designs[i] for i in np.flatnonzero(not_dominated(table))}
     assert f"{len(on)} of them {'is' if len(on) == 1 else 'are'} on the front" in html
-    assert "qed, sa and logp 1 to 4" in html
+    assert "qed, minus sa and logp 1 to 4" in html
+
+
+def test_what_is_bounded_is_not_to_be_raised() -> None:
+    """The front of QED within a number of atoms is of QED and of how far a molecule is beyond it."""
+    few = Threshold(QED(), constraint=HeavyAtoms(), at_most=8, penalty=0.1)
+    run = make(guide=few)
+    (name, bounded), beyond = list(run.wishes.items())[1], run.parts["heavy-atoms"].values - 8
+    assert name == "minus heavy-atoms beyond its limits"
+    np.testing.assert_array_equal(bounded, -np.maximum(beyond, 0))
+    half = WeightedSum([QED(), LogP(), SyntheticAccessibility()], weights=[1.0, 0.0, -2.0])
+    assert list(make(guide=half).wishes) == ["qed", "minus sa"]
+    assert list(make(guide=Fitting(half, lambda design: "")).wishes) == ["qed", "minus sa"]
 
 
 def test_not_dominated_is_the_pareto_front() -> None:

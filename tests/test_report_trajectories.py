@@ -5,11 +5,13 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 from gendesign.errors import DataError
 from gendesign.report.trajectories import render_trajectories, write_trajectory_report
 from gendesign.rl.collecting import collect
 from gendesign.rl.dynamics import dynamics
+from gendesign.rl.policies import Deterministic
 from gendesign.rl.quality import coverage, parts_of, trajectory_quality
 from gendesign.rl.swing_up import SwingUp
 from gendesign.rl.trajectories import Trajectories
@@ -65,6 +67,11 @@ def test_what_cannot_be_shown_is_said(data):
     for said in ("give real=FILE", "do not say their environment", "there was none"):
         assert said in text
     assert "TQ" not in text and "data:image" not in text
+
+
+def test_a_network_in_single_precision_is_a_policy(data):
+    text = render_trajectories(data, policy=Deterministic(torch.nn.Linear(3, 1), noise=0.2))
+    assert "there was none" not in text
 
 
 def test_some_episodes_stand_for_the_whole(data):

@@ -26,7 +26,7 @@ from gendesign.command.values import read_value
 from gendesign.errors import ConfigError, DataError, GendesignError, OutputError, UnsupportedError
 from gendesign.loading import load_backbone
 from gendesign.rl.agent import save_agent
-from gendesign.rl.collecting import make
+from gendesign.rl.collecting import make, specification
 from gendesign.rl.evaluation import environment_name, evaluate, normalised_score
 from gendesign.rl.filter_words import named_filters
 from gendesign.rl.filters import Filter, filtered
@@ -171,8 +171,10 @@ def _read(words: list[str]) -> tuple[Objective, dict[str, Any]]:
     clash = sorted({"steps", "synthetic"} & split.keys())
     if clash and given["backbone"]:
         raise ConfigError(f"{clash[0]} does not go with backbone=; say turns, updates, warmup and num_steps")
-    if given["filters"] and not (given["backbone"] or given["synthetic"]):
-        raise ConfigError("filters are for synthetic data; name them (synthetic=FILE), or a backbone=")
+    for key in ("filters", "share"):
+        if key in split and not (given["backbone"] or given["synthetic"]):
+            verb = "are" if key == "filters" else "is"
+            raise ConfigError(f"{key} {verb} for synthetic data; name them (synthetic=FILE), or a backbone=")
     if not isinstance(given["episodes"], int) or given["episodes"] < 0:
         raise ConfigError(f"episodes must be a whole number of at least 0, got {given['episodes']!r}")
     return METHODS[str(name)](**settings), given
@@ -195,7 +197,7 @@ def _bounded(data: Trajectories, environment: str) -> Trajectories:
     if not environment:
         return data
     env = make(environment)
-    low, high, spec = env.action_space.low, env.action_space.high, env.spec.to_json()
+    low, high, spec = env.action_space.low, env.action_space.high, specification(env)
     env.close()
     if data.action_low is not None:
         return dataclasses.replace(data, environment=data.environment or spec)

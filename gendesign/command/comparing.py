@@ -4,6 +4,7 @@ gendesign compare yeast_promoters methods=[svdd,best_of_n] seeds=3 tasks.yeast_p
 """
 
 import argparse
+import copy
 import sys
 import typing
 from collections.abc import Sequence
@@ -60,6 +61,10 @@ def read_comparison(
     for task in plain["tasks"].values():
         if isinstance(task, dict) and isinstance(task.get("methods"), dict):
             task["methods"] = {name: _method(one, folders) for name, one in task["methods"].items()}
+    # what anchors of YAML share is each one's own
+    plain |= {
+        key: {name: copy.deepcopy(one) for name, one in plain[key].items()} for key in ("methods", "tasks")
+    }
     for word in words:
         key, equals, text = word.partition("=")
         if not equals:

@@ -19,6 +19,7 @@ import yaml
 
 from gendesign.building import resolve
 from gendesign.command.assignment import assign, component, nearest
+from gendesign.command.following import for_auditor, for_structure, with_start, without_alpha_of
 from gendesign.command.values import read_value, typed
 from gendesign.errors import ConfigError
 
@@ -98,6 +99,8 @@ def compose(
     plain = _compose_files(name, folders, files, said)
     plain.update({key: value for key, value in chosen.items() if not isinstance(value, str)})
     plain.setdefault("heldout", None)
+    if "reward" in chosen:
+        plain = without_alpha_of(_compose_files(name, folders, {}, said), plain, words)
     for key in ("backbone", "reward", "steering"):
         if not isinstance(plain.get(key), dict) and not (key == "reward" and key in plain):
             raise ConfigError(
@@ -105,8 +108,8 @@ def compose(
             )
     _check_keys(plain)
     if not any(word.lstrip("+").startswith("heldout=") for word in words):
-        rest = [*_for_auditor(plain, rest), *rest]
-    rest = [*_for_structure(plain, rest), *rest]
+        rest = [*for_auditor(plain, rest), *rest]
+    rest = [*for_structure(plain, rest), *rest]
     for key, text in rest:
         _set(plain, key, text, trust)
     for key in SETTINGS.keys() & plain.keys():
@@ -207,7 +210,7 @@ def _compose_files(
     others = [folder for folder in every if folder != first]
     if "defaults" not in read_yaml(first / f"{name}.yaml"):  # a resolved configuration of an earlier run
         whole = {key: read_yaml(options(key, folders=folders)[value]) for key, value in files.items()}
-        return _following(read_yaml(first / f"{name}.yaml"), said.get("start")) | whole
+        return with_start(read_yaml(first / f"{name}.yaml"), said.get("start")) | whole
     overrides = [f"{'reward@heldout' if key == 'heldout' else key}={value}" for key, value in files.items()]
     if others:
         quoted = ",".join("'file://" + str(folder).replace("'", r"\'") + "'" for folder in others)
@@ -228,22 +231,6 @@ def _compose_files(
     return typing.cast(dict[str, Any], plain)
 
 
-def _following(plain: dict[str, Any], start: str | None) -> dict[str, Any]:
-    """An earlier run's configuration, whose rewards compare with the new start where they did with the old one."""
-    old = plain.get("start")
-    if not start or not isinstance(old, str) or not old:
-        return plain
-
-    def moved(node: Any) -> Any:
-        if isinstance(node, dict):
-            return {key: moved(value) for key, value in node.items()}
-        if isinstance(node, list):
-            return [moved(value) for value in node]
-        return start if node == old else node
-
-    return plain | {key: moved(plain[key]) for key in ("reward", "heldout") if key in plain}
-
-
 def _own_choices(name: str, folders: Sequence[Path]) -> dict[str, str]:
     """Which option of each group a configuration chooses, itself or by one that it builds on."""
     file = next((path for folder in folders if (path := folder / f"{name}.yaml").exists()), None)
@@ -262,33 +249,6 @@ def _check_keys(plain: Mapping[str, Any]) -> None:
     for key in plain:
         if key not in GROUPS and key not in SETTINGS:
             raise ConfigError(f"no setting {key!r}; {nearest(str(key), [*GROUPS, *SETTINGS])}")
-
-
-def _for_auditor(plain: Mapping[str, Any], rest: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """What is set in the reward holds for its auditor, where the two had the same value: they measure one thing."""
-    found = []
-    for key, text in rest:
-        head, *path = key.split(".")
-        values = [_value(plain.get(role), path) for role in ("reward", "heldout")]
-        if head == "reward" and values[0] is not None and values[0] == values[1]:
-            found.append((".".join(["heldout", *path]), text))
-    return found
-
-
-def _for_structure(plain: Mapping[str, Any], rest: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """A reward that scores designs on a structure means the one that the backbone designs for."""
-    said = {key: text for key, text in rest if key in ("backbone.structure", "backbone.chain")}
-    roles = [role for role in ("reward", "heldout") if _value(plain.get(role), ["structure"]) == ""]
-    return [(key.replace("backbone", role), text) for role in roles for key, text in said.items()]
-
-
-def _value(node: Any, path: Sequence[str]) -> Any:
-    """What a configuration says at a path, None where it says nothing."""
-    for part in path:
-        if isinstance(node, dict) and "class_path" in node and part not in ("class_path", "init_args"):
-            node = node.get("init_args")
-        node = node.get(part) if isinstance(node, dict) else None
-    return node
 
 
 def backbone_settings(names: Iterable[str]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from gendesign.command.verbs import (
     steering_of,
     with_named_policy,
 )
-from gendesign.errors import ConfigError, UnsupportedError
+from gendesign.errors import ConfigError, OutputError, UnsupportedError
 from gendesign.report.trajectories import write_trajectory_report
 from gendesign.rl.filter_words import named_filters
 from gendesign.rl.minari_files import PREFIX
@@ -58,6 +58,7 @@ def synthesize_verb(arguments: argparse.Namespace) -> None:
     out = given.get("out") or ["outputs/synthetic.hdf5"]
     for target in out:  # before anything is loaded
         check_target(target)
+    _check_page(given, out[0], resume=arguments.resume)
     device = resolved_device(config.get("device", "auto"))
     backbone = load_backbone_of(config["backbone"], device, arguments.trust)
     if not isinstance(backbone.codec, TrajectoryCodec):
@@ -132,6 +133,14 @@ def _start(word: str | None) -> Any:
     except ValueError:
         data = read_trajectories(word)
     return np.stack([episode.observations[0] for episode in data.episodes])
+
+
+def _check_page(given: dict[str, Any], first: str, *, resume: bool) -> None:
+    """Refuse to overwrite a page that is there, such as that of data of the same name in another format."""
+    beside = None if first.startswith(PREFIX) else _page(Path(first).expanduser())
+    page = given.get("report", beside)
+    if page is not None and not resume and Path(page).expanduser().exists():
+        raise OutputError(f"{page} exists; name another page (report=FILE), or remove it")
 
 
 def _page(first: Path) -> Path:

@@ -222,7 +222,9 @@ def _median(values: Any) -> str:
 def check_verb(arguments: argparse.Namespace) -> None:
     """Build everything and try backbone and rewards on a few rough designs, so that what is broken breaks now."""
     job = _job(arguments)
-    check_request(job.backbone, job.reward, job.heldout, ess_fraction=job.settings["ess_fraction"])
+    check_request(
+        job.backbone, job.reward, job.heldout, job.steering, ess_fraction=job.settings["ess_fraction"]
+    )
     bound = {
         key: job.settings[key]
         for key in ("num_designs", "steps", "base_designs", "template", "start", "remask", "unmasking")

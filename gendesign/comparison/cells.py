@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from gendesign.backbone import Backbone
@@ -20,6 +21,8 @@ from gendesign.comparison.config import CURRENCIES, Comparison, Config, Task
 from gendesign.comparison.sizing import Search
 from gendesign.errors import ConfigError, GendesignError
 from gendesign.loading import load_described
+from gendesign.pretrained import CONFIG
+from gendesign.provenance import fingerprint
 from gendesign.run import estimate_cost
 from gendesign.steering.particles import Cost
 from gendesign.steering.sampler import Steering
@@ -98,12 +101,14 @@ def plan_entries(comparison: Comparison, searches: Mapping[Place, Search] | None
                 try:
                     method = read_method(config, task, comparison.trust)
                     entry = dataclasses.replace(entry, is_base=not method.needs.reward)
-                    backbone = backbone_of(task.backbone, comparison.device, tuple(comparison.trust))
+                    trust = tuple(comparison.trust)
+                    backbone = backbone_of(task.backbone, comparison.device, trust)
+                    weights = _weights(json.dumps(task.backbone, sort_keys=True), comparison.device, trust)
                     if name not in task.methods:  # its own ones come at their size
                         sought = comparison.sizes == "spent" and method.sized_by is not None
                         entry = dataclasses.replace(entry, sought=sought)
                         search = (searches or {}).get(entry.place)
-                        method = _fitted(method, backbone, task, entry, search)
+                        method = _fitted(method, backbone, task, entry, search, trust)
                 except Exception as error:  # one cell that cannot be made stops no other
                     text = (
                         str(error)
@@ -123,13 +128,33 @@ def plan_entries(comparison: Comparison, searches: Mapping[Place, Search] | None
                         "device": comparison.device,
                         "trust": list(comparison.trust),
                     }
+                    spec["contents"] = {"backbone": weights} | contents_of([spec["task"], spec["method"]])
                     shown = name if size is None else f"{name}-{size}"
                     cell = Cell(f"cells/{task_name}/{shown}/seed-{seed}", spec)
                     yield dataclasses.replace(entry, seed=seed, size=size, cell=cell)
 
 
+def contents_of(config: Any) -> dict[str, str]:
+    """Digests of the files and saved networks that a configuration names: what they hold is part of the run."""
+    if isinstance(config, Mapping):
+        return contents_of(list(config.values()))
+    if isinstance(config, list | tuple):
+        return {path: digest for one in config for path, digest in contents_of(one).items()}
+    try:
+        path = Path(config).expanduser() if isinstance(config, str) else Path()
+        path = path / CONFIG if path.is_dir() else path
+        return {str(config): hashlib.sha256(path.read_bytes()).hexdigest()} if path.is_file() else {}
+    except (OSError, ValueError):  # a text that could be no path
+        return {}
+
+
 def _fitted(
-    method: Steering, backbone: Backbone, task: Task, entry: Entry, search: Search | None
+    method: Steering,
+    backbone: Backbone,
+    task: Task,
+    entry: Entry,
+    search: Search | None,
+    trust: tuple[str, ...],
 ) -> Steering:
     """The method at the size for a budget, or at the one to be tried next."""
     if search is not None and search.reason:
@@ -137,7 +162,7 @@ def _fitted(
     if search is not None:
         return at_size(method, search.size)
     try:
-        return sized(method, backbone, task, entry.currency, entry.budget)
+        return sized(method, backbone, task, entry.currency, entry.budget, trust=trust)
     except ConfigError:
         if not entry.sought:
             raise
@@ -170,7 +195,20 @@ def _loaded(arguments: str, device: str, trust: tuple[str, ...]) -> Backbone:
     return load_described(json.loads(arguments), device=device, trust=trust)
 
 
-def sized(method: Steering, backbone: Backbone, task: Task, currency: str, budget: float) -> Steering:
+@lru_cache(maxsize=4)
+def _weights(arguments: str, device: str, trust: tuple[str, ...]) -> str:
+    return fingerprint(_loaded(arguments, device, trust))
+
+
+def sized(
+    method: Steering,
+    backbone: Backbone,
+    task: Task,
+    currency: str,
+    budget: float,
+    *,
+    trust: Sequence[str] = (),
+) -> Steering:
     """The method at the largest size whose bound stays within the budget; as it is, where its cost is fixed.
 
     Args:
@@ -179,13 +217,14 @@ def sized(method: Steering, backbone: Backbone, task: Task, currency: str, budge
         task: how many designs and steps.
         currency: "network_evaluations" or "reward_calls".
         budget: of it, a design.
+        trust: packages whose classes the task's rule of unmasking may be of.
 
     Raises:
         ConfigError: the method spends more at any size.
     """
 
     def spends(size: int | None) -> float:
-        cost = most(at_size(method, size), backbone, task)
+        cost = most(at_size(method, size), backbone, task, trust=trust)
         spent = {"network_evaluations": cost.network_rows, "reward_calls": cost.reward_calls}[currency]
         return spent / task.num_designs
 
@@ -213,9 +252,9 @@ def at_size(method: Steering, size: int | None) -> Steering:
     return dataclasses.replace(method, **{method.sized_by: size})  # type: ignore[type-var]
 
 
-def most(method: Steering, backbone: Backbone, task: Task) -> Cost:
+def most(method: Steering, backbone: Backbone, task: Task, *, trust: Sequence[str] = ()) -> Cost:
     """The most that sampling the task's designs can spend, the choice of a temperature included."""
-    unmasking = build(task.unmasking)
+    unmasking = build(task.unmasking, trust=trust)
     cost = estimate_cost(
         backbone,
         method,

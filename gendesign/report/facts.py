@@ -81,7 +81,9 @@ CONTENTS: dict[type[Form], type[Content]] = {
 
 def content_of(run: "DesignSet", sets: list[Shown]) -> Content:
     """What the form of a run's designs adds to the page."""
-    return CONTENTS[type(run.form)](run, sets)
+    # a form of the user's own is shown as what it derives from
+    kind = next(kind for kind in type(run.form).__mro__ if kind in CONTENTS)
+    return CONTENTS[kind](run, sets)
 
 
 def _roles(run: "DesignSet", sets: list[Shown]) -> tuple[Role | None, Role | None]:

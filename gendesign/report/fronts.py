@@ -34,7 +34,7 @@ class Front:
     def objectives(self) -> list[tuple[str, list[Floats]]]:
         """By name the values in each set; none where fewer than two wishes vary among the designs."""
         run = self.sets[-1].run
-        named = [(name, [one.run.parts[name].values for one in self.sets]) for name in run.parts]
+        named = [(name, [one.run.wishes[name] for one in self.sets]) for name in run.wishes]
         named = [(name, values) for name, values in named if np.isfinite(values[-1]).sum() > 1]
         guide = next(iter(run.scores), None)
         if len(named) < 2:

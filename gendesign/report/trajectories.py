@@ -25,6 +25,7 @@ from gendesign.report.text import number, percent
 from gendesign.report.trajectory_figures import errors_panel, frames, lines_panel
 from gendesign.report.vector_figures import histogram_panel
 from gendesign.rl.dynamics import Dynamics, dynamics
+from gendesign.rl.policies import precision_of
 from gendesign.rl.quality import coverage, parts_of, returns_of, trajectory_quality
 from gendesign.rl.synthesis import LOOKED_AT
 from gendesign.rl.trajectories import Episode, Trajectories
@@ -206,10 +207,11 @@ def _dynamics(sets: Sequence[Any], environment: str, spread: NDArray[Any]) -> tu
 
 def _likelihood(policy: Any, episodes: Sequence[Episode]) -> float:
     """Mean log-likelihood of a transition's action, in nats."""
-    actions = torch.tensor(np.concatenate([e.actions for e in episodes]), dtype=torch.float64)
-    seen = torch.tensor(np.concatenate([e.observations[:-1] for e in episodes]), dtype=torch.float64)
+    kind = precision_of(policy) or torch.float64
+    actions = torch.tensor(np.concatenate([e.actions for e in episodes]), dtype=kind)
+    seen = torch.tensor(np.concatenate([e.observations[:-1] for e in episodes]), dtype=kind)
     with torch.no_grad():
-        return float(policy.log_prob(actions, seen).mean())
+        return float(policy.log_prob(actions, seen).double().mean())
 
 
 def _pictures(environment: str, episodes: Sequence[Episode]) -> tuple[list[list[str]], str]:

@@ -75,7 +75,7 @@ def collect(
 
         episodes.append(_episode(env, action, int(stream.integers(2**31))))
         done += len(episodes[-1])
-    spec = env.spec.to_json() if env.spec else ""
+    spec = specification(env)
     seen = env.observation_space
     env.close()
     about = {"collected": environment, "policies": list(words), "seed": seed, "num_steps": num_steps}
@@ -118,15 +118,23 @@ def make(environment: str, *, render_mode: str | None = None) -> Any:
     return env
 
 
+def specification(env: Any) -> str:
+    """As JSON; "" where it has none that can be written, such as one registered by its class."""
+    try:
+        return env.spec.to_json() if env.spec else ""
+    except ValueError:
+        return ""
+
+
 def _episode(env: Any, action: Act, seed: int) -> Episode:
     seen, _ = env.reset(seed=seed)
     rows: list[tuple[Any, ...]] = []
-    observations = [seen]
+    observations = [np.array(seen)]  # the environment may write its next state into the same array
     over = late = False
     while not (over or late):
         chosen = action(observations[-1]).astype(env.action_space.dtype)
         seen, reward, over, late, _ = env.step(chosen)
-        observations.append(seen)
+        observations.append(np.array(seen))
         rows.append((chosen, reward, over, late and not over))
     actions, rewards, overs, lates = zip(*rows, strict=True)
     return Episode(

@@ -48,5 +48,7 @@ def named_filters(words: Sequence[str], real: Trajectories | None, *, horizon: i
         raise ConfigError("filters are fitted to real data; name them with real=FILE")
     if not chosen or real is None:
         return []
-    parts = Trajectories.of(parts_of(real.episodes, horizon), real.about)
+    parts = real
+    if any(isinstance(each, ReturnFilter) for each in chosen):  # the others read episodes of any length
+        parts = Trajectories.of(parts_of(real.episodes, horizon), real.about)
     return [each.fit(parts if isinstance(each, ReturnFilter) else real) for each in chosen]

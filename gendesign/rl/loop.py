@@ -19,6 +19,7 @@ from gendesign.backbone import Backbone
 from gendesign.building import describe, whole
 from gendesign.determinism import dropout_seeded, stream_seed
 from gendesign.errors import ConfigError
+from gendesign.provenance import described, fingerprint
 from gendesign.rl.agent import Agent
 from gendesign.rl.filters import Filter
 from gendesign.rl.objectives import Objective
@@ -99,7 +100,13 @@ class Loop:
             agent = method.agent(replay)
             learner = method.learner(agent)
         total = self.warmup + self.turns * self.updates
-        about = {"method": describe(method), "seed": seed, "rows": len(replay), "loop": self.settings()}
+        about = {
+            "method": describe(method),
+            "seed": seed,
+            "data": replay.digest(),
+            "backbone": fingerprint(backbone),
+            "loop": self.settings(),
+        }
         kept = None if folder is None else Path(folder)
         place = None if kept is None else kept / "loop.checkpoint"
         done = read_checkpoint(place, about, learner) if place is not None and place.exists() else 0
@@ -157,4 +164,5 @@ class Loop:
             name: getattr(self.guidance, name)
             for name in ("mode", "strength", "iterations", "sigma_floor", "cosine", "normalise")
         }
+        guidance["solver"] = described(self.guidance.solver)
         return plain | {"guidance": guidance, "filters": [describe(each) for each in self.filters]}

@@ -60,7 +60,7 @@ def train_agent(
     with dropout_seeded(seed, "agent"):
         agent = method.agent(replay)
         learner = method.learner(agent)
-    about = {"method": describe(method), "steps": steps, "seed": seed, "rows": len(replay)}
+    about = {"method": describe(method), "steps": steps, "seed": seed, "data": replay.digest()}
     place = None if checkpoint is None else Path(checkpoint)
     first = 0
     if place is not None and place.exists():

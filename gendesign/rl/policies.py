@@ -54,6 +54,15 @@ class Trajectories(Protocol):
         """Encoded designs to rows in the user's units, differentiable."""
 
 
+def precision_of(policy: Any) -> torch.dtype | None:
+    """The type of numbers that a policy's network takes; None where it has none, and takes any."""
+    for part in (policy, *getattr(policy, "__dict__", {}).values()):
+        first = next(part.parameters(), None) if isinstance(part, torch.nn.Module) else None
+        if first is not None:
+            return first.dtype
+    return None
+
+
 class Policy(Configurable, ABC):
     """A law of actions given observations."""
 

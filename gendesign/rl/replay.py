@@ -5,6 +5,7 @@ A row is (s, a, r, s', terminated). A truncated episode's last row has a value b
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,6 +102,14 @@ class Replay:
 
     def __len__(self) -> int:
         return len(self.rewards)
+
+    def digest(self) -> str:
+        """Of every row and how often it is drawn."""
+        found = hashlib.sha256(repr((self.action_low, self.action_high)).encode())
+        for name in ("observations", "actions", "rewards", "next_observations", "terminated", "probability"):
+            column = getattr(self, name).contiguous()
+            found.update(f"{name} {tuple(column.shape)}".encode() + column.numpy().tobytes())
+        return found.hexdigest()
 
     def draw(self, size: int, *, generator: Generator) -> Int[Tensor, " B"]:
         """Numbers of `size` rows, drawn with replacement."""

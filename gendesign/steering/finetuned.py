@@ -10,6 +10,7 @@ generator that is passed is not put back between the two computations.
 from __future__ import annotations
 
 import copy
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,6 +27,9 @@ from gendesign.divergences import Divergence, ReverseKL
 from gendesign.errors import ConfigError, UnsupportedError
 from gendesign.loading import SHIPPED, load_backbone
 from gendesign.models.base import Denoiser
+from gendesign.models.conditioned import Conditioned
+from gendesign.models.on_structure import OnStructure
+from gendesign.models.tempered import Tempered
 from gendesign.pretrained import find_pretrained, read_config
 from gendesign.rewards.base import Reward
 from gendesign.steering.needs import Needs
@@ -43,7 +47,8 @@ class FineTuned(Steering):
     Args:
         tuned: the fine-tuned backbone: a shipped name, a folder or a hub id; only training can do without.
         truncation: K, the last steps that are differentiated; None: all of them. With fewer than all, what is
-            optimised is a truncated objective.
+            optimised is a truncated objective. Steps below a continuous backbone's `sigma_floor` are among them, and
+            learn nothing.
         divergence: D, from the base, of every step; None: reverse KL.
         recompute: compute activations of the differentiated steps again in the backward pass: memory does not grow
             with K, for half as much time again.
@@ -96,7 +101,7 @@ class FineTuned(Steering):
             raise UnsupportedError(
                 f"{name} steers by training: run `gendesign finetune` first and give its folder as tuned="
             )
-        found = load_backbone(self.tuned, device=backbone.device)
+        found = load_backbone(self.tuned, device=backbone.device, trust=getattr(backbone, "trusted", ()))
         base = (found.provenance.get("training") or {}).get("base") or {}
         own = backbone.provenance.get("weights_sha256")
         if own is not None and base.get("weights_sha256") not in (None, own):
@@ -112,6 +117,13 @@ class FineTuned(Steering):
                 raise UnsupportedError(
                     f"{self.tuned} was fine-tuned on {which} {key} (structure, label), this backbone is bound to "
                     f"{'this one' if key in ours else 'none'}; fine-tune on what you sample"
+                )
+        at, own_at = settings_of(found.denoiser), settings_of(backbone.denoiser)
+        for key, value in own_at.items():
+            if at[key] != value:
+                raise UnsupportedError(
+                    f"{self.tuned} was fine-tuned at {key} {at[key]:g}, this backbone is at {value:g}; "
+                    "fine-tune on what you sample"
                 )
         policy = Backbone(backbone.codec, backbone.process, found.denoiser).to(backbone.device).eval()
         return TunedSampler(policy, backbone if self.measure_kl else None)
@@ -188,6 +200,14 @@ def bound_to(denoiser: Denoiser) -> dict[str, Tensor]:
     """The structure or the label that a denoiser, or one that it wraps, is bound to; what is missing (NaN) is inf."""
     named = ((key.rpartition(".")[2], value) for key, value in denoiser.named_buffers())
     return {key: value.nan_to_num(nan=torch.inf) for key, value in named if key in ("condition", "label")}
+
+
+def settings_of(denoiser: Denoiser) -> dict[str, float]:
+    """The temperature and the scale of guidance at which a denoiser, or one that it wraps, is used."""
+    parts = list(denoiser.modules())
+    heat = {part.temperature for part in parts if isinstance(part, Tempered)}
+    scales = {part.scale for part in parts if isinstance(part, Conditioned | OnStructure)}
+    return {"temperature": math.prod(heat), "guidance_scale": math.prod(scales)}
 
 
 def blend(base: Backbone, tuned: Backbone, share: float) -> Backbone:

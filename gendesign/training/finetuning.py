@@ -123,6 +123,13 @@ class FineTuning(Configurable, LightningModule):
                 f"sigma_floor must be from sigma_min {process.sigma_min:g} to below sigma_max {process.sigma_max:g}: "
                 f"below it the base's network runs; got {floor:g}"
             )
+        times = process.times(process.num_steps(self.steps, base.codec.length))
+        still, last = int((times[:-1] <= floor).sum()), self.method.truncation
+        if last is not None and last <= still:
+            raise ConfigError(
+                f"the last {still} of {len(times) - 1} steps lie below sigma_floor {floor:g} and learn nothing: "
+                f"truncation must be above {still}, got {last}"
+            )
         low = copy.deepcopy(base.denoiser).requires_grad_(False)
         self.policy.denoiser = SwitchedDenoiser(self.policy.denoiser, low, sigma_floor=floor)
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -461,6 +462,26 @@ def test_a_stopped_run_resumes_to_the_same_designs(
         code, _, err = run(capsys, "design", *again, f"out={folder}", "--quiet", *more)
         assert code == 0, err
     assert (work / "run/designs.csv").read_text() == (work / "whole/designs.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("verb", "left"),
+    [
+        ("design", "on disk, and --resume continues"),
+        ("fit", "on disk, and the same command continues"),
+        ("score", "no result was written"),
+        ("check", "no result was written"),
+    ],
+)
+def test_ctrl_c_says_what_is_left(
+    verb: str, left: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(words: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gendesign.cli._run", stopped)
+    code, out, err = run(capsys, verb)
+    assert code == 130 and out == "" and err.startswith("error: interrupted") and left in err
 
 
 @pytest.mark.whole

@@ -106,6 +106,7 @@ def test_bad_data_are_refused_by_file_episode_and_step(flat: Any, capsys: Any) -
     assert "filters are for synthetic" in refused(
         ["train-agent", "good.npz", *TRAIN, "filters=return"], capsys
     )
+    assert "share is for synthetic" in refused(["train-agent", "good.npz", *TRAIN, "share=0.3"], capsys)
 
 
 def test_environments_that_are_not_there_or_not_of_numbers(flat: Any, capsys: Any) -> None:
@@ -138,6 +139,9 @@ def test_places_that_are_taken_full_or_half_written(flat: Any, capsys: Any, monk
         ["train-agent", "good.npz", *TRAIN, "out=minari"],
     ):
         assert "exists" in refused(words, capsys)
+    Path("b.html").write_text("of b.hdf5")  # the page of the same data in another format, or any other
+    for words in (["num_steps=40", "out=b.npz"], ["num_steps=40", "out=c.npz", "report=b.html"]):
+        assert "b.html exists" in refused(["synthesize", "policy=swing-up", *words], capsys)
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -296,6 +296,38 @@ def test_what_a_configuration_says_of_its_own_option_is_not_meant_for_another(tm
     assert mine["steering"]["init_args"]["paths"] == 3 and mine["steps"] == 5
 
 
+def test_a_repeated_run_on_another_structure_is_scored_on_that_one(tmp_path: Path) -> None:
+    """Two chains of one length: nothing else would tell that the old one still scores."""
+    words = ["backbone=protein-inverse-folding", "backbone.structure=a.pdb", "reward=stability"]
+    earlier = compose(words)
+    assert {earlier[role]["init_args"]["structure"] for role in ("reward", "heldout")} == {"a.pdb"}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(earlier))
+
+    def structures(*words: str) -> list[str]:
+        again = compose(words, config=str(tmp_path / "config.yaml"))
+        return [again[role]["init_args"]["structure"] for role in ("reward", "heldout")]
+
+    assert structures() == ["a.pdb", "a.pdb"]
+    assert structures("backbone.structure=b.pdb") == ["b.pdb", "b.pdb"]
+    assert structures("backbone.structure=b.pdb", "reward.structure=c.pdb") == ["c.pdb", "c.pdb"]
+
+
+def test_an_alpha_is_of_its_reward(tmp_path: Path) -> None:
+    """.005 of a brightness is nothing in daltons; the same brightness without the deviations keeps it."""
+
+    def alpha(*words: str, config: str = "gfp") -> float | None:
+        found: float | None = compose(words, config=config)["steering"]["init_args"].get("alpha")
+        return found
+
+    assert alpha() == alpha("reward=gfp-brightness") == 0.005
+    assert alpha("reward=protein-weight") is None and alpha("reward=protein-weight", "steering=svdd") is None
+    assert alpha("reward=protein-weight", "steering.alpha=7") == 7
+    earlier = compose(["steering.alpha=.3"])
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(earlier))
+    assert alpha(config=str(tmp_path / "config.yaml")) == 0.3
+    assert alpha("reward=gc-content", config=str(tmp_path / "config.yaml")) is None
+
+
 def test_what_else_is_said_of_a_backbone() -> None:
     """`backbone.prompt` is taken to the letter, `backbone.guidance_scale` is a number."""
     words = ["backbone=diffusers:some/pipeline", "backbone.prompt=null, {a}=b", "backbone.guidance_scale=3"]

@@ -273,3 +273,15 @@ def test_methods_are_written_down_with_their_settings(make: Make, here: Path) ->
     said = yaml.safe_load((here / "comparison.yaml").read_text())["methods"]["svdd"]
     assert said == comparison.methods["svdd"] and said["init_args"]["candidates"] == 10
     assert describe(GCContent())["class_path"].endswith("GCContent")
+
+
+def test_a_comparison_is_not_resumed_with_what_files_hold_now(make: Make, here: Path, tmp_path: Path) -> None:
+    """A reward by its file, edited in between: half of a table would be of another goal."""
+    file = tmp_path / "goal.yaml"
+    file.write_text("class_path: gendesign.rewards.GCContent\n")
+    given = make(seeds=1, task={"reward": str(file)})
+    compare(given, here)
+    compare(given, here, resume=True)
+    file.write_text("class_path: gendesign.rewards.GCContent\ninit_args: {target: [0.4, 0.6]}\n")
+    with pytest.raises(OutputError, match="other settings"):
+        compare(given, here, resume=True)

@@ -148,3 +148,9 @@ def test_a_comparison_from_the_command_line(
     starved = ["compare", str(path), "network_evaluations=[1]", f"out={tmp_path / 'starved'}"]
     capsys.readouterr()
     assert main(starved) == 2 and "the budget is 1" in capsys.readouterr().err
+
+
+def test_what_anchors_share_is_set_in_one_alone() -> None:
+    """The tasks of a configuration may be written as one and its variants."""
+    tasks = read_comparison("molecules", ["tasks.qed.backbone.precision=float32"])[0].tasks
+    assert {name for name, task in tasks.items() if task.backbone["precision"] == "float32"} == {"qed"}

@@ -1,4 +1,4 @@
-"""Exact objectives of paths against closed forms (CONFORMANCE 11 to 13)."""
+"""Exact objectives of paths against closed forms."""
 
 import itertools
 

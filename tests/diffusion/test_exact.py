@@ -1,4 +1,4 @@
-"""Exact denoisers and exact steps, and CONFORMANCE C 25: what the Gaussian rule is worth at finite D."""
+"""Exact denoisers and exact steps, and what the Gaussian rule is worth at finite D."""
 
 from __future__ import annotations
 

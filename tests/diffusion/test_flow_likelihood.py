@@ -45,7 +45,7 @@ def test_gaussian_data() -> None:
 
 
 def test_student_data_are_cauchy_at_d_1() -> None:
-    """Cauchy data of scale .5 at D = 1: Cauchy of scale .5 + sigma_min (row 22)."""
+    """Cauchy data of scale .5 at D = 1: Cauchy of scale .5 + sigma_min."""
     x = torch.tensor([[-3.0], [0.0], [0.2], [7.0]], dtype=torch.float64)
     found = likelihood(lambda x, sigma: x * (0.5 / (0.5 + sigma))[:, None], x, aug_dim=1.0, tolerance=1e-8)
     # the prior is the kernel around 0, the marginal at sigma_max = 80 has scale 80.5

@@ -1,4 +1,4 @@
-"""Masked diffusion against CONFORMANCE A 3-11 and exact enumerations.
+"""Masked diffusion against closed forms and exact enumerations.
 
 Sahoo et al. 2024, arXiv 2406.07524; Zheng et al. 2024, arXiv 2409.02908; Wang et al. 2024 (DRAKES), arXiv 2410.13643.
 """

@@ -42,7 +42,7 @@ def test_soft_values_are_those_of_the_law() -> None:
     torch.testing.assert_close(space.soft_values(r, alpha=alpha), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_conformance_13() -> None:
+def test_rare_strings_against_closed_forms() -> None:
     """L=3, p=(.4,.3,.2,.1), r=3·1[ACG], alpha=.5: MMM 1.183169, AMM 1.612344, ACM 2.200214."""
     letters = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64).log()
     space = Enumerated(letters.expand(5**3, 3, 4))

@@ -1,4 +1,4 @@
-"""PFGM++ and EDM against CONFORMANCE C 17, 18, 20, 23, 24 and E 31 (arXiv 2302.04265, 2206.00364)."""
+"""PFGM++ and EDM against known values (arXiv 2302.04265, 2206.00364)."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_transition_samples_follow_its_density(aug_dim: float) -> None:
     [(INF, True, 0.03), (128.0, True, 0.03), (2.0, True, 0.03), (2.0, False, 1.0)],
 )
 def test_steps_converge_to_the_data(aug_dim: float, with_variance: bool, worst: float) -> None:
-    """Four points in three dimensions: total variation from their law falls with the steps (METHODS 2)."""
+    """Four points in three dimensions: total variation from their law falls with the steps."""
     points = torch.tensor([[1.0, 0, 0], [-1.0, 0, 0], [0, 1.5, 0], [0, 0, -2.0]], dtype=torch.float64)
     process = PoissonFlow(aug_dim, sigma_data=1.0)
     exact = Points(points, process)
@@ -263,7 +263,7 @@ def test_the_variance_term_is_the_posterior_mean_of_the_squared_scale(aug_dim: f
 
 
 def test_kl_of_gaussian_steps() -> None:
-    """|Delta|^2/2 (1/sigma_s^2 - 1/sigma_t^2) in the moved mean (METHODS 2); sampled at finite D."""
+    """|Delta|^2/2 (1/sigma_s^2 - 1/sigma_t^2) in the moved mean; sampled at finite D."""
     a, b = step(INF, (0.1, 0.2)), step(INF, (0.4, -0.2))
     expected = (0.3**2 + 0.4**2) / 2 * (1 / 0.7**2 - 1 / 1.5**2)
     assert a.kl(b).item() == pytest.approx(expected, rel=1e-9)

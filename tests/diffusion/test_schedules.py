@@ -1,4 +1,4 @@
-"""Masking schedules against CONFORMANCE A 1-2 (Sahoo et al. 2024, arXiv 2406.07524)."""
+"""Masking schedules against known values (Sahoo et al. 2024, arXiv 2406.07524)."""
 
 import pytest
 import torch

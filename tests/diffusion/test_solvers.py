@@ -1,4 +1,4 @@
-"""Solvers of the probability flow against CONFORMANCE C 21, 22, 26 (arXiv 2206.00364, 2302.04265)."""
+"""Solvers of the probability flow against known values (arXiv 2206.00364, 2302.04265)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""EDM's preconditioning against CONFORMANCE C 19 (arXiv 2206.00364, table 1)."""
+"""EDM's preconditioning against known values (arXiv 2206.00364, table 1)."""
 
 from __future__ import annotations
 

@@ -193,3 +193,13 @@ def test_a_background_must_be_a_distribution(meme: str, background: dict[str, fl
 def test_a_pseudocount_must_be_positive(meme: str) -> None:
     with pytest.raises(ConfigError, match="pseudocount"):
         MaxMotifScore(meme, motif="M1", pseudocount=0.0)
+
+
+def test_a_name_of_several_motifs_is_not_guessed(tmp_path: Path) -> None:
+    """Matrix files hold versions of one factor's motif."""
+    first = ">MA1.1 FOO\nA [9 0]\nC [0 9]\nG [0 0]\nT [0 0]\n"
+    (tmp_path / "m.jaspar").write_text(first + first.replace("MA1.1", "MA2.1").replace("9", "5"))
+    path = str(tmp_path / "m.jaspar")
+    with pytest.raises(DataError, match="2 motifs 'FOO': MA1.1 FOO, MA2.1 FOO; name one in full"):
+        motifs.read_motif(path, "FOO")
+    assert motifs.read_motif(path, "MA1.1")[0] == "MA1.1 FOO" and motifs.read_motif(path, "MA2.1 FOO")

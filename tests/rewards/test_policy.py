@@ -98,3 +98,16 @@ def test_svdd_and_smc_steer_trajectories(method: Any, kind: str) -> None:
         final = run_sampler(one(backbone, reward), 48, plan, generator=Generator().manual_seed(0))
         found.append(reward(codec.decode(final.x)).values.mean())
     assert found[1] > found[0] + 0.8
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_a_policy_is_asked_in_the_precision_of_its_network(kind: torch.dtype) -> None:
+    """Networks are single by default, designs double."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = torch.nn.Linear(3, 2).to(kind)
+    reward = PolicyLikelihood(Gaussian(network, 0.1), observation_columns=[0, 1, 2], action_columns=[3, 4])
+    rows = np.random.default_rng(0).normal(size=(5, 6))
+    mean = rows[:, :3] @ network.weight.detach().double().numpy().T + network.bias.detach().double().numpy()
+    expected = (-((rows[:, 3:5] - mean) ** 2) / 0.02 - math.log(0.1 * math.sqrt(2 * math.pi))).sum()
+    assert reward([rows]).values[0] == pytest.approx(expected, rel=1e-5)

@@ -1,6 +1,7 @@
 """Learned predictors: masked loss, padding, saving, and the reward made of one."""
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -281,3 +282,27 @@ def test_networks_have_gradients_everywhere(network: torch.nn.Module) -> None:
 def test_a_network_that_does_not_fit_codec_and_heads_is_refused() -> None:
     with pytest.raises(ConfigError, match="12 x 4 and predicts 2"):
         Predictor(DNACodec(11), ConvPredictor(4, 12, 2, **SMALL), heads=["a", "b"])
+
+
+def test_trust_reaches_the_weights_that_a_reward_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of one's own: by its folder, and by a file that names the folder."""
+    module = type(math)("outside")
+    module.Network = type("Network", (ConvPredictor,), {"__module__": "outside"})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "outside", module)
+    config = (folder / "config.yaml").read_text()
+    assert "gendesign.models.predictor.ConvPredictor" in config
+    (folder / "config.yaml").write_text(
+        config.replace("gendesign.models.predictor.ConvPredictor", "outside.Network")
+    )
+    file = folder.parent / "reward.yaml"
+    file.write_text(
+        f"class_path: gendesign.rewards.PredictedReward\ninit_args: {{predictor: {folder}, head: up}}\n"
+    )
+    for given in (folder, file):
+        with pytest.raises(TrustError, match="outside.Network"):
+            load_reward(given)
+    assert load_reward(file, trust=["outside"])(DESIGNS).ok.all()
+    with pytest.raises(TrustError, match="outside.Network"):  # no longer than that
+        load_reward(file)
+    with pytest.raises(ConfigError, match="has heads up, down"):
+        load_reward(folder, trust=["outside"])

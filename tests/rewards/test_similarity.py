@@ -8,6 +8,7 @@ import pytest
 
 from gendesign.errors import ConfigError
 from gendesign.rewards import Similarity, Status
+from gendesign.rewards.score_cache import identity
 from gendesign.rewards.similarity import FINGERPRINTS
 
 ASPIRIN, SALICYLIC, HEXANE = "CC(=O)Oc1ccccc1C(=O)O", "Oc1ccccc1C(=O)O", "CCCCCC"
@@ -62,3 +63,12 @@ def test_what_is_no_molecule_is_refused_or_invalid(monkeypatch: pytest.MonkeyPat
         Similarity(ASPIRIN, fingerprint="ECFP5")  # type: ignore[arg-type]
     scores = Similarity(ASPIRIN)(["", SALICYLIC])
     assert scores.status[0] is Status.INVALID and np.isfinite(scores.values[1])
+
+
+def test_scores_that_are_kept_are_of_the_molecules_that_the_file_held(tmp_path: Path) -> None:
+    file = tmp_path / "leads.smi"
+    file.write_text(ASPIRIN + "\n")
+    before = identity(Similarity(str(file)))
+    assert identity(Similarity(str(file))) == before
+    file.write_text(SALICYLIC + "\n")
+    assert identity(Similarity(str(file))) != before

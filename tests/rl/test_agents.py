@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -197,6 +198,13 @@ def test_a_killed_run_continues_to_the_same_agent(method, tmp_path, monkeypatch)
         assert torch.equal(tensor, again.state_dict()[name]), name
     with pytest.raises(CheckpointError, match="another seed"):
         train_agent(replay, method, **(settings | {"seed": 4}))
+    # other numbers in as many rows, or the same rows drawn otherwise
+    for other in (
+        replace(replay, rewards=replay.rewards + 1),
+        replace(replay, probability=replay.probability.flip(0) * torch.linspace(0.5, 1.5, len(replay))),
+    ):
+        with pytest.raises(CheckpointError, match="another data"):
+            train_agent(other, method, **settings)
     (tmp_path / "c").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="is no checkpoint"):
         train_agent(replay, method, **settings)

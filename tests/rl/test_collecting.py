@@ -1,5 +1,6 @@
 """The same words collect the same data, from poor to good."""
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -53,3 +54,25 @@ def test_a_users_function_with_and_without_noise():
 def test_refusals(name, policies, error, message):
     with pytest.raises(error, match=message):
         collect(name, policies=policies, num_steps=10)
+
+
+class InPlace(gymnasium.Env):
+    """Counts its steps in one array, which it hands out."""
+
+    observation_space = gymnasium.spaces.Box(0, 9, (1,))
+    action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        self.count = np.zeros(1, dtype=np.float32)
+        return self.count, {}
+
+    def step(self, action):
+        self.count += 1
+        return self.count, 0.0, False, False, {}
+
+
+def test_an_environment_of_ones_own_may_write_in_place_and_be_registered_by_its_class():
+    gymnasium.register("InPlace-v0", entry_point=InPlace, max_episode_steps=4)
+    found = collect("InPlace-v0", num_steps=4)
+    assert found.episodes[0].observations.ravel().tolist() == [0, 1, 2, 3, 4]
+    assert found.environment == ""  # a class has no name in JSON

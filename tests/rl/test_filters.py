@@ -8,6 +8,7 @@ import torch
 
 from gendesign.errors import ConfigError, DataError
 from gendesign.rl.dynamics_filter import DynamicsFilter
+from gendesign.rl.filter_words import named_filters
 from gendesign.rl.filters import ReturnFilter, TerminalFilter, filtered, shortened
 from gendesign.rl.replay import Replay
 from gendesign.rl.trajectories import Episode, Trajectories
@@ -117,3 +118,12 @@ def test_refusals():
     rule = ReturnFilter(temperature=1e-3).fit(of(chain(seed=0), chain(seed=3)))
     with pytest.raises(DataError, match="left none of 1"):
         filtered(of(chain(seed=0)), [rule])
+
+
+def test_only_returns_need_real_episodes_of_the_horizon():
+    """Where real episodes end early, ends are what is to be compared."""
+    short = of(chain(5, terminal=0.5), chain(7, seed=1, terminal=0.5))
+    (found,) = named_filters(["terminal"], short, horizon=31)
+    assert isinstance(found, TerminalFilter)
+    with pytest.raises(DataError, match="31 transitions"):
+        named_filters(["terminal", "return"], short, horizon=31)

@@ -1,5 +1,6 @@
 """The loop: data follow the agent, and a killed run continues."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -106,5 +107,9 @@ def test_a_killed_loop_continues_to_the_same_agent(backbone, real, tmp_path):
     assert (tmp_path / "turn-1.npz").read_bytes() != (tmp_path / "turn-2.npz").read_bytes()
     with pytest.raises(CheckpointError, match="another loop"):
         Loop(turns=3, updates=6, warmup=4).run(backbone, real, METHOD, seed=1, folder=tmp_path)
+    other = copy.deepcopy(backbone)
+    other.denoiser.register_buffer("weight", torch.ones(1))
+    with pytest.raises(CheckpointError, match="another backbone"):
+        loop.run(other, real, METHOD, seed=1, folder=tmp_path)
     with pytest.raises(ConfigError, match="share"):
         Loop(share=0.0)

@@ -1,4 +1,4 @@
-"""CONFORMANCE B 12-14: the tilted target on enumerable spaces, and what selection does to it."""
+"""The tilted target on enumerable spaces, and what selection does to it."""
 
 from __future__ import annotations
 

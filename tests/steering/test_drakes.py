@@ -19,6 +19,7 @@ from gendesign.diffusion.schedules import LogLinear
 from gendesign.diffusion.unmasking import Ancestral, FactorisedTransition, FirstHitting, Unmasking
 from gendesign.divergences import AlphaDivergence, ChiSquared, ReverseKL
 from gendesign.errors import ConfigError, UnsupportedError
+from gendesign.loading import load_backbone
 from gendesign.models.mlp import MLPNetwork
 from gendesign.models.preconditioning import Preconditioned
 from gendesign.models.switched import SwitchedDenoiser
@@ -42,7 +43,7 @@ def is_acg(design: str) -> float:
     ("weighting", "expected"), [("exact", 6.095690), ("rate", 780.2561), ("published", 0.0)]
 )
 def test_the_path_s_kl_over_200_tokens(weighting: Any, expected: float) -> None:
-    """CONFORMANCE 11, on the grid of CONFORMANCE 5; on hard states nothing revealed costs the published weighting."""
+    """In closed form on a grid; on hard states nothing revealed costs the published weighting."""
     process = MaskedDiffusion(4, schedule=LogLinear(eps=1e-12))  # m_t = t
     method = DRAKES(weighting=weighting)
     times = process.times(128, end=1e-5)
@@ -206,7 +207,7 @@ def test_forwards_are_counted_by_kind_and_none_builds_a_graph_in_vain(method: An
 
 
 def test_the_gap_to_the_optimum_shrinks_with_tau_and_straight_through_steps(make_tunable: Any) -> None:
-    """METHODS 6, CONFORMANCE 12: gradients through the relaxation are biased. benchmarks/drakes_gap.py has figures."""
+    """Gradients through the relaxation are biased. benchmarks/drakes_gap.py has figures."""
     reached = {}
     for tau, hard in ((1.0, False), (0.3, False), (1.0, True)):
         method = DRAKES(truncation=None, tau=tau, straight_through=hard, recompute=False)
@@ -343,3 +344,12 @@ def test_refusals(make_tunable: Any) -> None:
         arena.outcome(DRAKES(), 4)
     with pytest.raises(UnsupportedError, match="gendesign finetune"):
         DRAKES()(arena.policy, None)
+
+
+def test_what_was_fine_tuned_is_sampled_as_it_was() -> None:
+    """Another temperature, or another scale of guidance, is another base: its KL would be of the two together."""
+    shipped = "dna-yeast-promoter-drakes"
+    method = DRAKES(tuned=shipped)
+    assert method(load_backbone("dna-yeast-promoter"))
+    with pytest.raises(UnsupportedError, match="fine-tuned at temperature 1, this backbone is at 0.3"):
+        method(load_backbone("dna-yeast-promoter", temperature=0.3))

@@ -1,4 +1,4 @@
-"""Guidance, and the proposals that it shares with SMC: CONFORMANCE 25 and 29, exact cases, and measured biases."""
+"""Guidance, and the proposals that it shares with SMC: exact cases, and measured biases."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def is_acg(design: str) -> float:
 
 
 class Quadratic(DifferentiableReward):
-    """log N(x; 1, .25) up to a constant: the policy of CONFORMANCE 29."""
+    """log N(x; 1, .25) up to a constant: the policy of the exact cases."""
 
     name = "quadratic"
 

@@ -1,4 +1,4 @@
-"""Learned values against dynamic programming (CONFORMANCE 13), their training, and the folder they live in."""
+"""Learned values against dynamic programming, their training, and the folder they live in."""
 
 from __future__ import annotations
 

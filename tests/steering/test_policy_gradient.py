@@ -49,7 +49,7 @@ def test_the_gradient_is_unbiased(make_tunable: Any, unmasking: Unmasking, diver
 @pytest.mark.whole
 @pytest.mark.parametrize(("reward", "best"), [(count_a, 1.902795), (is_acg, 1.183169)])
 def test_it_reaches_the_optimum_within_2_percent(make_tunable: Any, reward: Any, best: float) -> None:
-    """CONFORMANCE 12 and 13: with one token a step the optimum is alpha log Z."""
+    """With one token a step the optimum is alpha log Z."""
     arena = make_tunable(reward)
     method = PolicyGradient(truncation=None, recompute=False)
     reached = arena.tune(method, updates=60, batch=512, lr=0.1)

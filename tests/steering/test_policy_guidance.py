@@ -1,4 +1,4 @@
-"""Policy guidance: CONFORMANCE 27 to 29, and the product of behaviour and policy where it is known."""
+"""Policy guidance: closed forms, and the product of behaviour and policy where it is known."""
 
 from __future__ import annotations
 

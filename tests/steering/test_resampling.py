@@ -10,7 +10,7 @@ from gendesign.steering.resampling import effective_sample_size, selection_kl, t
 
 
 def test_effective_sample_size() -> None:
-    """CONFORMANCE 16: potentials exp(2 (r_s - r_t)) have ESS 3.619560."""
+    """Potentials exp(2 (r_s - r_t)) have ESS 3.619560."""
     log_w = 2 * (torch.tensor([0.3, 0.2, 0.5, 0.1]) - torch.tensor([0.1, 0.4, 0.2, 0.0])).double()
     assert effective_sample_size(log_w).item() == pytest.approx(3.619560, rel=1e-6)
     assert effective_sample_size(torch.zeros(7)).item() == pytest.approx(7)

@@ -1,4 +1,4 @@
-"""SMC against exactly known targets (arXiv 2501.06848, 2306.17775), and CONFORMANCE 15 and 16."""
+"""SMC against exactly known targets (arXiv 2501.06848, 2306.17775), and its parts by hand."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def weigh(method: SMC, arena: Any, path: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(("potential", "ess"), [(DIFFERENCE, 3.619560), (MAX, 3.719107), (SUM, 3.453614)])
 def test_row_16_potentials(make_arena: Any, potential: Any, ess: float) -> None:
-    """CONFORMANCE 16, lambda = 2: the second potential of a path, and what all of them multiply to."""
+    """At lambda = 2: the second potential of a path, and what all of them multiply to."""
     arena = make_arena(LETTERS, count_a, length=2, alpha=0.5)
     method = SMC(particles=4, alpha=0.5, potential=potential)
     values = torch.tensor([[0.1, 0.4, 0.2, 0.0], [0.3, 0.2, 0.5, 0.1], [0.0, 0.0, 0.0, 0.0]]).double()
@@ -77,7 +77,7 @@ def test_row_16_potentials(make_arena: Any, potential: Any, ess: float) -> None:
 
 
 def test_row_15_twisted_proposal() -> None:
-    """CONFORMANCE 15: base (.2, .15, .1, .05, mask .5), tilt exp(1, 0, -1, 0, 0)."""
+    """Base (.2, .15, .1, .05, mask .5), tilt exp(1, 0, -1, 0, 0)."""
     log_p = torch.tensor(LETTERS, dtype=torch.float64).log()[None, None]
     x, tilt = torch.tensor([[4]]), torch.tensor([1.0, 0.0, -1.0, 0.0], dtype=torch.float64)
     base = FactorisedTransition(log_p, x, torch.tensor([0.5], dtype=torch.float64))

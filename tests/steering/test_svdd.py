@@ -84,11 +84,11 @@ def test_argmax_is_greedier_than_the_target(make_arena: Any) -> None:
     arena = make_arena(LETTERS, count_a, length=3, alpha=0.5)
     greedy = SVDD(candidates=10, alpha=0.5, selection="argmax", value=arena.exact_value())
     reached = (arena.frequencies(greedy, 5_000) * arena.r).sum().item()
-    assert reached > 2.9 > 2.493760  # the target's mean reward, CONFORMANCE 12
+    assert reached > 2.9 > 2.493760  # the target's mean reward
 
 
 def test_mode_look_ahead_is_blind_where_the_mode_scores_nothing(make_arena: Any, tv: Any) -> None:
-    """CONFORMANCE 13: until one position is left, mode look-ahead sees 0 everywhere; k samples see more."""
+    """Until one position is left, mode look-ahead sees 0 everywhere; k samples see more."""
     arena = make_arena(LETTERS, is_acg, length=3, alpha=0.5)
     hit = arena.designs.index("ACG")
     mode = arena.frequencies(SVDD(candidates=8, alpha=0.5, value=PosteriorMode()), 4_000)[hit].item()
@@ -138,7 +138,7 @@ def test_no_state_is_looked_at_twice(make_arena: Any) -> None:
 
 @pytest.mark.whole
 def test_network_calls_of_the_ancestral_sampler(make_arena: Any) -> None:
-    """CONFORMANCE 8: T (1 - (1 - 1/T)^L) evaluations a sample when unchanged states are not asked about again."""
+    """T (1 - (1 - 1/T)^L) evaluations a sample when unchanged states are not asked about again."""
     arena = make_arena(LETTERS, count_a, length=4, alpha=0.5, unmasking=Ancestral())
     steps, total, runs = 16, 0, 64
     for seed in range(runs):

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -369,6 +370,12 @@ def test_continuous_backbones_move_above_the_floor_only(tmp_path: Path, aug_dim:
     assert bool(drawn.kl.isfinite().all()) and drawn.kl.mean() > 0
     with pytest.raises(ConfigError, match="sigma_floor must be from"):
         FineTuning(backbone, Bump(), method, sigma_floor=0.001)
+    still = int((backbone.process.times(6)[:-1] <= 0.3).sum())
+    assert still > 0
+    short = replace(method, truncation=still)  # nothing that it would differentiate is the policy's
+    with pytest.raises(ConfigError, match=f"truncation must be above {still}, got {still}"):
+        FineTuning(backbone, Bump(), short, steps=6, sigma_floor=0.3)
+    FineTuning(backbone, Bump(), replace(method, truncation=still + 1), steps=6, sigma_floor=0.3)
 
 
 def test_another_divergence_and_a_refusal() -> None:
