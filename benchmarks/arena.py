@@ -6,7 +6,7 @@
     python benchmarks/arena.py --data DATA --out runs/arena          (writes benchmarks/ARENA.md and its figure)
     python benchmarks/arena.py ... --compared FOLDER                 (and the section of yeast promoters anew)
 
-and likewise with `--config benchmarks/arena_gb1.yaml --out runs/arena-gb1`, after `landscape_gb1.py`. p is the
+and likewise with `--config benchmarks/arena_gb1.yaml`, after `landscape_gb1.py`, for ARENA_GB1.md. p is the
 backbone's own law under first-hitting sampling, by dynamic programming over the partly masked strings; p*(x) ∝ p(x)
 exp(r(x)/alpha) with r the measured score, 0 where nothing was measured: such designs are INVALID, their share is told,
 and laws are compared on the others. What is compared is in the YAML file; what has been run is kept in OUT/results, so
@@ -219,9 +219,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the landscape's table")
-    parser.add_argument("--out", type=Path, default=Path("runs/arena"))
+    parser.add_argument("--out", type=Path, help="folder of the run; the configuration's own when left out")
     parser.add_argument("--config", type=Path, default=HERE / "arena.yaml")
-    parser.add_argument("--page", type=Path, default=HERE / "ARENA.md")
+    parser.add_argument("--page", type=Path, help="likewise")
     parser.add_argument(
         "--compared",
         type=Path,
@@ -229,21 +229,23 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    text = arguments.config.read_text().replace("{arena}", str(arguments.out))
-    config = yaml.safe_load(text)
+    text = arguments.config.read_text()
+    own = yaml.safe_load(text)
+    out, page = arguments.out or Path(own["out"]), arguments.page or HERE / own["page"]
+    config = yaml.safe_load(text.replace("{arena}", str(out)))
     reward = importlib.import_module(config["landscape"]).measured(arguments.data)
-    arena = Arena(arguments.out, reward, config["alpha"])
-    results = Results(arguments.out / "results")
+    arena = Arena(out, reward, config["alpha"])
+    results = Results(out / "results")
     records = measure(arena, config, results)
     grown, trained = grow(arena, config, results), networks(arena, config, results)
     seconds = results.seconds() | {"fine-tuning": sum(one["seconds"] for one in trained)}
     for part, folder in (("backbone", "backbone"), ("learned value", "value")):
-        told = arguments.out / folder / "config.yaml"
+        told = out / folder / "config.yaml"
         if told.is_file():
             seconds[part] = yaml.safe_load(told.read_text())["training"].get("seconds", 0.0)
     if arguments.compared is not None:
-        retell(arguments.page.with_name(COMPARED), arguments.compared)
-    write_page(arguments.page, arena, config, records, grown, trained, seconds)
+        retell(page.with_name(COMPARED), arguments.compared)
+    write_page(page, arena, config, records, grown, trained, seconds)
 
 
 if __name__ == "__main__":

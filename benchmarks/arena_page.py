@@ -35,9 +35,9 @@ HEAD = """\
 """
 
 PARTLY = """\
-- {unmeasured:,} of the {every:,} designs were not measured: INVALID, never a number. **feasible** is the share of a
-  method's designs that were measured (p's own: {feasible:.3f}); means, distances and laws are those of the measured.
-  **regret** is the largest measured score, {best:.2f}, less the best of a seed's designs, mean over seeds.
+- {unmeasured:,} of the {every:,} designs have no value in the table: INVALID, never a number. **feasible** is the share
+  of a method's designs that were measured (p's own: {feasible:.3f}); means, distances and laws are those of the
+  measured. **regret** is the largest measured score, {best:.2f}, less the best of a seed's designs, mean over seeds.
 """
 
 COMPARED = "arena_compared.md"

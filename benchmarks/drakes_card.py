@@ -4,8 +4,8 @@
     python benchmarks/drakes_card.py FOLDER --rows tuned                     one row: the fine-tuned backbone alone
 
 Medians over seeds of the median design, by the guiding and by the held-out predictor; likelihood under the base, nats
-a letter; correlation of the 6-mer spectrum with that of the top natural percentile; KL of the path from the base (for
-SVDD an upper bound of its own); distinct designs; network evaluations and reward calls a design.
+a letter; correlation of the 6-mer spectrum with that of the top natural percentile; KL of the path from what is
+steered (for SVDD an upper bound); distinct designs; network evaluations and reward calls a design.
 """
 
 from __future__ import annotations

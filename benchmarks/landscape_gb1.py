@@ -1,4 +1,4 @@
-"""Four sites of protein GB1 as an exact arena: 160,000 variants, a tenth and more of them never measured.
+"""Four sites of protein GB1 as an exact arena: 160,000 variants, of which some have no value.
 
     gendesign fit --config configs/train/protein_gb1.yaml
     python benchmarks/landscape_gb1.py --data DATA --out runs/arena-gb1

@@ -37,17 +37,35 @@ def refuse_unreadable(backbone: Backbone, reward: Reward | None, *, role: str = 
         return
     designs = rough_designs(backbone)
     for part in parts_of(reward):
-        if examples := part.examples:  # such as a table's: what is drawn at random is hardly among them
-            reasons = [backbone.codec.reason_invalid(design) for design in examples]
-        else:
-            reasons = [part.unreadable(design) for design in designs]
-        if reasons and all(reasons):
-            many = "sequences" if isinstance(designs[0], str) else guess_form(designs[:1]).many
+        inner = [one for one in parts_of(part) if one is not part]
+        if any(one.examples for one in inner):
+            continue  # what a table is part of reads what the table does, which is judged by itself
+        reason = _unreadable(backbone, part, designs)
+        if reason:
+            shown = designs or list(part.examples)
+            many = "sequences" if isinstance(shown[0], str) else guess_form(shown[:1]).many
             within = "" if part is reward else f", a part of {reward.label},"
             raise UnsupportedError(
-                f"{part.label}{within} cannot score the {many} of this backbone: {reasons[0]}; choose another with "
+                f"{part.label}{within} cannot score the {many} of this backbone: {reason}; choose another with "
                 f"{role}=, or none with {role}=null"
             )
+
+
+def _unreadable(backbone: Backbone, part: Reward, designs: list[Design]) -> str:
+    """Why a reward reads no design of the backbone; "" if it reads one, or nothing is known."""
+    # a table's designs are hardly met at random, but the codec can say whether it writes them
+    known = part.examples
+    reasons = (
+        (backbone.codec.reason_invalid(design) for design in known)
+        if known
+        else (part.unreadable(design) for design in designs)
+    )
+    first = ""
+    for reason in reasons:
+        if not reason:
+            return ""
+        first = first or reason
+    return first
 
 
 def rough_designs(backbone: Backbone) -> list[Design]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -73,8 +73,8 @@ class Reward(Configurable, ABC):
         return ""
 
     @property
-    def examples(self) -> Sequence[Design]:
-        """Some designs that it reads, where it reads few of their kind; by default none are named."""
+    def examples(self) -> Collection[Design]:
+        """The designs that it reads, where they are few of their kind; by default none are named."""
         return ()
 
     def canonical(self, design: Design) -> Design:

@@ -19,8 +19,10 @@ from gendesign.models.base import TokenDenoiser
 from gendesign.refusals import parts_of, refuse_unreadable, rough_designs
 from gendesign.rewards import (
     Brightness,
+    Difference,
     GCContent,
     JPEGCompressibility,
+    MaxGaussian,
     SequenceIdentity,
     TableReward,
     Threshold,
@@ -108,12 +110,19 @@ def test_parts_of_parts() -> None:
 
 
 def test_a_table_is_asked_for_its_own_designs(tmp_path: Path) -> None:
-    """Two measured sequences among 65,536: random ones are not there, and say nothing."""
+    """Measured sequences among 65,536, the last of them of the right length: random ones say nothing."""
     file = tmp_path / "plate.csv"
-    file.write_text("sequence,value\nACGTACGT,1.0\nACGTACGA,2.0\n")
-    refuse_unreadable(dna(), TableReward(file))
-    with pytest.raises(UnsupportedError, match="value cannot score the sequences of this backbone: .*choose"):
-        refuse_unreadable(Backbone(DNACodec(6), MaskedDiffusion(4), Nothing()), TableReward(file))
+    rows = [f"{'ACGT'[i % 4] * 5}{'ACGT'[i // 4 % 4]}{'ACGT'[i // 16]},1.0,{i}" for i in range(64)]
+    file.write_text("\n".join(["sequence,value,other", *rows, "ACGTACGA,2.0,0"]) + "\n")
+    one, other = TableReward(file), TableReward(file, value="other")
+    for reward in (one, Difference(one, other), MaxGaussian(one, 0.0, 1.0), WeightedSum([one, GCContent()])):
+        refuse_unreadable(dna(), reward)
+    six = Backbone(DNACodec(6), MaskedDiffusion(4), Nothing())
+    for reward in (one, Difference(one, other)):
+        with pytest.raises(
+            UnsupportedError, match="value.* cannot score the sequences of this backbone: .*choose"
+        ):
+            refuse_unreadable(six, reward)
 
 
 def test_a_method_that_cannot_work_is_refused_before_its_pilot(capsys: pytest.CaptureFixture[str]) -> None:

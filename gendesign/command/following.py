@@ -16,7 +16,8 @@ def with_start(plain: dict[str, Any], start: str | None) -> dict[str, Any]:
 
     def moved(node: Any) -> Any:
         if isinstance(node, dict):
-            return {key: moved(value) for key, value in node.items()}
+            # a structure is the backbone's, even where a run started from its sequence
+            return {key: value if key == "structure" else moved(value) for key, value in node.items()}
         if isinstance(node, list):
             return [moved(value) for value in node]
         return start if node == old else node
@@ -55,7 +56,7 @@ def without_alpha_of(own: Mapping[str, Any], plain: dict[str, Any], words: Seque
         plain.get("heldout") is not None and plain["heldout"] == own.get("heldout")
     )
     said = any(word.lstrip("+").startswith("steering.alpha=") for word in words)
-    if same or said or not isinstance(alpha, float) or alpha != _value(own.get("steering"), ["alpha"]):
+    if same or said or not isinstance(alpha, int | float) or alpha != _value(own.get("steering"), ["alpha"]):
         return plain
     given = {key: value for key, value in plain["steering"]["init_args"].items() if key != "alpha"}
     return plain | {"steering": plain["steering"] | {"init_args": given}}

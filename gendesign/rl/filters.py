@@ -93,27 +93,36 @@ def shortened(episode: Episode, steps: int) -> Episode:
 class ReturnFilter(Filter):
     """Episodes by their return.
 
+    What was cut, shorter than the longest that it was fitted to and without an end, counts as if it had gone on as
+    before: where rewards are costs, a short piece of a bad episode costs little.
+
     Args:
         temperature: alpha above: small keeps the best alone, large keeps all.
     """
 
     def __init__(self, *, temperature: float = 0.1) -> None:
         self.temperature = finite("temperature", temperature, above=0.0)
-        self.worst, self.best = 0.0, 0.0
+        self.worst, self.best, self.horizon = 0.0, 0.0, 0
 
     def fit(self, real: Trajectories) -> ReturnFilter:
-        returns = real.returns()
-        self.worst, self.best = float(returns.min()), float(returns.max())
+        self.horizon = max(map(len, real.episodes))
+        returns = [self._return(episode) for episode in real.episodes]
+        self.worst, self.best = min(returns), max(returns)
         self.fitted = True
         return self
 
     def weights(self, episodes: Sequence[Episode]) -> NDArray[np.float64]:
         """The w of each episode, for `Replay.of(..., weights=)`: learns from all, from good ones more often."""
-        returns = np.array([episode.rewards.sum(dtype=np.float64) for episode in episodes])
+        returns = np.array([self._return(episode) for episode in episodes])
         if self.best <= self.worst:
             return np.ones(len(returns))
         good = np.clip((returns - self.worst) / (self.best - self.worst), 0, 1)
         return np.exp((good - 1) / self.temperature)
+
+    def _return(self, episode: Episode) -> float:
+        found = float(episode.rewards.sum(dtype=np.float64))
+        cut = len(episode) < self.horizon and not episode.terminations[-1]
+        return found * self.horizon / len(episode) if cut else found
 
     def keep(self, episode: Episode, *, generator: np.random.Generator) -> Episode | None:
         return episode if generator.random() < self.weights([episode])[0] else None

@@ -10,6 +10,7 @@ Jackson et al. 2024, Policy-Guided Diffusion, arXiv 2404.06356.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,7 +110,15 @@ class Loop:
         }
         kept = None if folder is None else Path(folder)
         place = None if kept is None else kept / "loop.checkpoint"
-        done = read_checkpoint(place, about, learner) if place is not None and place.exists() else 0
+        done = 0
+        if place is not None and place.exists():
+            done = read_checkpoint(place, about, learner)
+        elif kept is not None and place is not None:  # what lies here is of a run that nothing is known of
+            for left in kept.glob("turn-*.npz"):
+                left.unlink()
+            for blocks in kept.glob(".turn-*.blocks"):
+                shutil.rmtree(blocks)
+            write_checkpoint(place, about, learner, 0)
         for turn in range(self.turns + 1):
             stop = self.warmup + turn * self.updates
             if stop <= done:

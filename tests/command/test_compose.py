@@ -309,6 +309,9 @@ def test_a_repeated_run_on_another_structure_is_scored_on_that_one(tmp_path: Pat
 
     assert structures() == ["a.pdb", "a.pdb"]
     assert structures("backbone.structure=b.pdb") == ["b.pdb", "b.pdb"]
+    earlier["start"] = "a.pdb"  # from its own sequence
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(earlier))
+    assert structures("start=ACDE") == ["a.pdb", "a.pdb"]
     assert structures("backbone.structure=b.pdb", "reward.structure=c.pdb") == ["c.pdb", "c.pdb"]
 
 
@@ -322,10 +325,12 @@ def test_an_alpha_is_of_its_reward(tmp_path: Path) -> None:
     assert alpha() == alpha("reward=gfp-brightness") == 0.005
     assert alpha("reward=protein-weight") is None and alpha("reward=protein-weight", "steering=svdd") is None
     assert alpha("reward=protein-weight", "steering.alpha=7") == 7
-    earlier = compose(["steering.alpha=.3"])
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(earlier))
-    assert alpha(config=str(tmp_path / "config.yaml")) == 0.3
-    assert alpha("reward=gc-content", config=str(tmp_path / "config.yaml")) is None
+    for given in (0.3, 1):
+        earlier = compose([])
+        earlier["steering"]["init_args"]["alpha"] = given
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(earlier))
+        assert alpha(config=str(tmp_path / "config.yaml")) == given
+        assert alpha("reward=gc-content", config=str(tmp_path / "config.yaml")) is None
 
 
 def test_what_else_is_said_of_a_backbone() -> None:

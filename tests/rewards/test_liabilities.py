@@ -34,7 +34,7 @@ from gendesign.rewards import SequenceLiabilities, Status, Threshold
 def test_each_motif(kind: str, design: str, sites: list[int]) -> None:
     reward = SequenceLiabilities(kinds=[kind])
     scores = reward([design])
-    assert scores.values[0] == -len(sites) and not np.signbit(scores.values[0]) or sites
+    assert scores.values[0] == -len(sites) and (sites or not np.signbit(scores.values[0]))  # 0, not -0
     assert scores.message[0] == "; ".join(f"{kind} at {site}" for site in sites)
 
 

@@ -1,6 +1,7 @@
 """Filters: which episodes stay, where they are cut, and that the learned one tells true dynamics from false."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,6 +50,20 @@ def test_returns_weigh_and_thin():
     replay = Replay.of(real, weights=[found.weights(real.episodes)])
     assert replay.probability[:10].sum() / replay.probability[30:40].sum() == pytest.approx(math.exp(-2))
     assert (ReturnFilter().fit(of(chain())).weights([chain()]) == 1).all()  # a single return tells nothing
+
+
+def test_a_piece_of_a_bad_episode_is_no_good_one():
+    """Costs of -8, -4 and -.05 a step: two steps of the worst cost less than 32 of any, and are as bad."""
+    costs = [np.full(32, cost) for cost in (-8.0, -4.0, -0.05)]
+    whole = [replace(chain(32), rewards=cost) for cost in costs]
+    found = ReturnFilter(temperature=0.2).fit(of(*whole))
+    worst, mediocre, _ = found.weights(whole)
+    stump = shortened(whole[0], 2)
+    assert len(stump) == 2 and found.weights([stump])[0] == pytest.approx(worst) and worst < mediocre / 5
+    over = np.array([False, True])
+    assert (
+        found.weights([replace(stump, terminations=over, truncations=~over & False)])[0] > 0.7
+    )  # an end is an end
 
 
 def test_ends_agree_with_real_ones():

@@ -111,5 +111,11 @@ def test_a_killed_loop_continues_to_the_same_agent(backbone, real, tmp_path):
     other.denoiser.register_buffer("weight", torch.ones(1))
     with pytest.raises(CheckpointError, match="another backbone"):
         loop.run(other, real, METHOD, seed=1, folder=tmp_path)
+    # the checkpoint that was in the way is removed: nothing that lies beside it is used
+    (tmp_path / "loop.checkpoint").unlink()
+    fresh = loop.run(backbone, real, METHOD, seed=2, folder=tmp_path)
+    expected = loop.run(backbone, real, METHOD, seed=2)
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(tensor, fresh.state_dict()[name]), name
     with pytest.raises(ConfigError, match="share"):
         Loop(share=0.0)

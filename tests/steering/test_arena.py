@@ -11,6 +11,7 @@ import torch
 from torch import Generator
 
 from gendesign.steering.resampling import choose
+from gendesign.steering.svdd import SVDD
 from gendesign.steering.value import PosteriorMode
 
 LETTERS = (0.4, 0.3, 0.2, 0.1)
@@ -25,7 +26,7 @@ def is_acg(design: str) -> float:
     return 3.0 * (design == "ACG")
 
 
-def test_row_12_number_of_a(make_arena: Any) -> None:
+def test_number_of_a(make_arena: Any) -> None:
     arena = make_arena(LETTERS, count_a, length=3, alpha=0.5)
     log_z = (arena.p.log() + arena.r / arena.alpha).logsumexp(0)
     target = arena.target
@@ -38,7 +39,7 @@ def test_row_12_number_of_a(make_arena: Any) -> None:
     assert (target * arena.r).sum().item() - 0.5 * kl == pytest.approx(0.5 * log_z.item(), rel=1e-9)
 
 
-def test_row_13_values_and_the_blindness_of_mode_look_ahead(make_arena: Any) -> None:
+def test_values_and_the_blindness_of_mode_look_ahead(make_arena: Any) -> None:
     arena = make_arena(LETTERS, is_acg, length=3, alpha=0.5)
     log_z = (arena.p.log() + arena.r / arena.alpha).logsumexp(0)
     assert log_z.exp().item() == pytest.approx(10.658291, rel=1e-6)
@@ -65,8 +66,8 @@ def test_row_13_values_and_the_blindness_of_mode_look_ahead(make_arena: Any) -> 
     ("num", "argmax", "expected"),
     [(1, False, 0.4), (2, False, 0.582783), (10, False, 0.799578), (2, True, 0.64), (10, True, 0.993953)],
 )
-def test_row_14_selecting_one_of_m(num: int, argmax: bool, expected: float) -> None:
-    """By enumeration of how many of the M candidates are A: the weights that `choose` draws with."""
+def test_selecting_one_of_m(make_arena: Any, num: int, argmax: bool, expected: float) -> None:
+    """By enumeration of how many of the M candidates are A, and by SVDD of one letter: A is worth 2 alpha."""
     total = 0.0
     for hits in range(num + 1):
         log_w = torch.tensor([2.0] * hits + [0.0] * (num - hits), dtype=torch.float64)
@@ -75,6 +76,11 @@ def test_row_14_selecting_one_of_m(num: int, argmax: bool, expected: float) -> N
         picks_a = log_w.softmax(0)[:hits].sum().item()
         total += math.comb(num, hits) * 0.4**hits * 0.6 ** (num - hits) * picks_a
     assert total == pytest.approx(expected, rel=1e-6)
+    letters = (0.4, 0.3, 0.2, 0.1)
+    arena = make_arena(letters, lambda design: 2.0 * design.count("A"), length=1, alpha=1.0)
+    method = SVDD(num, 1.0, selection="argmax" if argmax else "categorical")
+    found = arena.frequencies(method, 20_000)[arena.designs.index("A")].item()
+    assert found == pytest.approx(expected, abs=4 * math.sqrt(0.25 / 20_000))
 
 
 def test_choose_draws_with_its_weights() -> None:

@@ -56,12 +56,15 @@ def train(model: ValueModel, data: RollOuts, steps: int, folder: Path) -> None:
 
 @pytest.mark.whole
 @pytest.mark.parametrize(
-    ("target", "alpha", "expected"),
-    [("soft", 0.5, [1.183169, 1.612344, 2.200214]), ("mean", None, [0.072, 0.18, 0.60])],
+    ("target", "alpha", "expected", "errors"),
+    [
+        ("soft", 0.5, [1.183169, 1.612344, 2.200214], [0.12, 0.12, 0.12]),
+        ("mean", None, [0.072, 0.18, 0.60], [0.03, 0.1, 0.3]),
+    ],
 )
 @pytest.mark.filterwarnings("ignore")
-def test_row_13_regression_reaches_the_exact_values(
-    make_arena: Any, tmp_path: Path, target: Any, alpha: Any, expected: list[float]
+def test_regression_reaches_the_exact_values(
+    make_arena: Any, tmp_path: Path, target: Any, alpha: Any, expected: list[float], errors: list[float]
 ) -> None:
     """Values of MMM, AMM, ACM from roll-outs alone, within their Monte-Carlo error."""
     arena = make_arena(LETTERS, is_acg, length=3, alpha=0.5)
@@ -71,7 +74,9 @@ def test_row_13_regression_reaches_the_exact_values(
     )
     train(model, data, 100, tmp_path)
     found = model.scale.value(model.network(STATES, torch.ones(3)).detach())
-    torch.testing.assert_close(found, torch.tensor(expected).double(), atol=0.12, rtol=0.1)
+    # four standard errors: few of 8,000 designs are ACG, and fewer of those that begin so are seen on the way
+    for value, exact, error in zip(found.tolist(), expected, errors, strict=True):
+        assert value == pytest.approx(exact, abs=error), (found.tolist(), expected)
 
 
 @pytest.mark.whole

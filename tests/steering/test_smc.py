@@ -60,7 +60,7 @@ def weigh(method: SMC, arena: Any, path: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("potential", "ess"), [(DIFFERENCE, 3.619560), (MAX, 3.719107), (SUM, 3.453614)])
-def test_row_16_potentials(make_arena: Any, potential: Any, ess: float) -> None:
+def test_potentials(make_arena: Any, potential: Any, ess: float) -> None:
     """At lambda = 2: the second potential of a path, and what all of them multiply to."""
     arena = make_arena(LETTERS, count_a, length=2, alpha=0.5)
     method = SMC(particles=4, alpha=0.5, potential=potential)
@@ -76,7 +76,7 @@ def test_row_16_potentials(make_arena: Any, potential: Any, ess: float) -> None:
     assert last.exp().item() == pytest.approx(1.822119, rel=1e-6)
 
 
-def test_row_15_twisted_proposal() -> None:
+def test_twisted_proposal() -> None:
     """Base (.2, .15, .1, .05, mask .5), tilt exp(1, 0, -1, 0, 0)."""
     log_p = torch.tensor(LETTERS, dtype=torch.float64).log()[None, None]
     x, tilt = torch.tensor([[4]]), torch.tensor([1.0, 0.0, -1.0, 0.0], dtype=torch.float64)
