@@ -138,8 +138,9 @@ TEXT = """Written by `python benchmarks/filters.py`. Synthetic episodes of {hori
 of each kind, seed 0, guided by, or acted by, the agent of DYNAMICS.md; judged in the simulator as there
 (root mean square and median, in spreads of real observations). The return filter keeps an episode with
 probability exp((G - 1) / alpha), G being its return between the worst (0) and the best (1) of the set (one
-that was cut counts as if it had gone on as before); the dynamics filter (four discriminators, 400 steps of training on 200,000 real transitions) cuts an episode
-before its first doubtful transition; ends never come in Pendulum, so that filter leaves it alone."""
+that was cut counts as if it had gone on as before); the dynamics filter (four discriminators, 400 steps of
+training on 200,000 real transitions) cuts an episode before its first doubtful transition;
+ends never come in Pendulum, so that filter leaves it alone."""
 
 
 READING = """\
