@@ -164,6 +164,9 @@ def test_two_programs_may_share_a_folder(tmp_path: Path) -> None:
 def test_versions_of_compositions_are_those_of_all_parts() -> None:
     from gendesign.rewards import FunctionReward, GeometricMean
 
-    known: Reward = GeometricMean([LogP(), Similarity("CCO")])
-    assert known.version.startswith("rdkit") and ";" not in known.version
+    known: Reward = GeometricMean([LogP(), LogP(target=[1, 2])])
+    assert known.version == LogP().version and known.version.startswith("rdkit")
+    assert (
+        GeometricMean([LogP(), Similarity("CCO")]).version == f"{LogP().version}; {Similarity('CCO').version}"
+    )
     assert GeometricMean([LogP(), FunctionReward(len, each=True)]).version == ""
