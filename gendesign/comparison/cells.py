@@ -140,10 +140,12 @@ def contents_of(config: Any) -> dict[str, str]:
         return contents_of(list(config.values()))
     if isinstance(config, list | tuple):
         return {path: digest for one in config for path, digest in contents_of(one).items()}
+    if not isinstance(config, str) or not config:
+        return {}
     try:
-        path = Path(config).expanduser() if isinstance(config, str) else Path()
+        path = Path(config).expanduser()
         path = path / CONFIG if path.is_dir() else path
-        return {str(config): hashlib.sha256(path.read_bytes()).hexdigest()} if path.is_file() else {}
+        return {config: hashlib.sha256(path.read_bytes()).hexdigest()} if path.is_file() else {}
     except (OSError, ValueError):  # a text that could be no path
         return {}
 

@@ -42,9 +42,7 @@ class InOrder(Unmasking):
         self, x: Int[Tensor, "B L"], place: Int[Tensor, " B"], token: Int[Tensor, " B"], *, mask: int
     ) -> Int[Tensor, "B L"]:
         x_s = super().reveal(x, place, token, mask=mask)
-        if self.pad is None:
-            return x_s
-        return torch.where(_following(x == mask) & (token == self.pad)[:, None], self.pad, x_s)
+        return _ended(x_s, token[:, None], _following(x == mask), self.pad)
 
     def num_steps(self, steps: int, num_free: int) -> int:
         return num_free
@@ -127,10 +125,14 @@ class OrderedTransition(TokenTransition):
 
     def _after(self, token: Int[Tensor, "M B 1"]) -> Int[Tensor, "M B L"]:
         """The states after these tokens were revealed."""
-        x_s = torch.where(self.first, token, self._ids())
-        if self.pad is None:
-            return x_s
-        return torch.where(self.following & (token == self.pad), self.pad, x_s)
+        return _ended(torch.where(self.first, token, self._ids()), token, self.following, self.pad)
+
+
+def _ended(
+    x_s: Int[Tensor, "*M B L"], token: Int[Tensor, "*M B 1"], following: Bool[Tensor, "B L"], pad: int | None
+) -> Int[Tensor, "*M B L"]:
+    """PAD, where it was revealed, settles what follows."""
+    return x_s if pad is None else torch.where(following & (token == pad), pad, x_s)
 
 
 def _first(masked: Bool[Tensor, "B L"]) -> Bool[Tensor, "B L"]:

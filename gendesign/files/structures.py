@@ -288,8 +288,8 @@ def threaded_pdb(
     writer, text = PDBIO(), io.StringIO()
     writer.set_structure(builder.get_structure())
     writer.save(text)
-    remarks = [f"design on {structure.name}, chain {structure.chain}"]
-    remarks[0] += "" if confidence is None else "; B-factor: confidence in percent"
+    meaning = "" if confidence is None else "; B-factor: confidence in percent"
+    remarks = [f"design on {structure.name}, chain {structure.chain}{meaning}"]
     absent = [n for n, found in zip(structure.numbers, structure.resolved, strict=True) if not found]
     if absent:
         remarks.append(f"atoms missing in residues {_some(absent)}")

@@ -113,10 +113,10 @@ class Loop:
         done = 0
         if place is not None and place.exists():
             done = read_checkpoint(place, about, learner)
-        elif kept is not None and place is not None:  # what lies here is of a run that nothing is known of
-            for left in kept.glob("turn-*.npz"):
+        elif place is not None:  # turns that lie here are of a run that nothing is known of
+            for left in place.parent.glob("turn-*.npz"):
                 left.unlink()
-            for blocks in kept.glob(".turn-*.blocks"):
+            for blocks in place.parent.glob(".turn-*.blocks"):
                 shutil.rmtree(blocks)
             write_checkpoint(place, about, learner, 0)
         for turn in range(self.turns + 1):

@@ -21,7 +21,7 @@ import yaml
 import gendesign.comparison as comparing
 from gendesign.building import describe
 from gendesign.comparison import Comparison, compare
-from gendesign.comparison.cells import Cell
+from gendesign.comparison.cells import Cell, contents_of
 from gendesign.comparison.workers import over_processes
 from gendesign.errors import MissingExtraError, OutputError
 from gendesign.rewards.dna import GCContent
@@ -273,6 +273,22 @@ def test_methods_are_written_down_with_their_settings(make: Make, here: Path) ->
     said = yaml.safe_load((here / "comparison.yaml").read_text())["methods"]["svdd"]
     assert said == comparison.methods["svdd"] and said["init_args"]["candidates"] == 10
     assert describe(GCContent())["class_path"].endswith("GCContent")
+
+
+def test_contents_are_of_what_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers, nothing and an empty text name no file, wherever the user stands: here in the folder of a run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text("a: 1")
+    (tmp_path / "goal.yaml").write_text("b: 2")
+    named = {
+        "start": None,
+        "steps": 5,
+        "template": "",
+        "reward": "goal.yaml",
+        "methods": [{"tuned": "no.yaml"}],
+    }
+    assert list(contents_of(named)) == ["goal.yaml"]
+    assert contents_of({"tuned": str(tmp_path)}).keys() == {str(tmp_path)}
 
 
 def test_a_comparison_is_not_resumed_with_what_files_hold_now(make: Make, here: Path, tmp_path: Path) -> None:
