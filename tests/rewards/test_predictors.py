@@ -15,6 +15,7 @@ from gendesign.data.sequences import SequenceDataModule
 from gendesign.errors import CheckpointError, ConfigError, TrustError, UnsupportedError
 from gendesign.models.predictor import ConvPredictor, RecurrentPredictor
 from gendesign.rewards import Difference, PredictedReward, Predictor, Status, load_predictor, load_reward
+from gendesign.rewards.motifs import read_log_odds
 
 SMALL = {
     "width": 8,
@@ -306,3 +307,21 @@ def test_trust_reaches_the_weights_that_a_reward_names(folder: Path, monkeypatch
         load_reward(file)
     with pytest.raises(ConfigError, match="has heads up, down"):
         load_reward(folder, trust=["outside"])
+
+
+def test_members_share_what_their_motifs_score_and_say_what_each_says_alone() -> None:
+    network = ConvPredictor(4, 12, 2, **SMALL, known_motifs=169, motif_width=15)
+    model = Predictor(DNACodec(12), network, heads=["up", "down"], motifs="jaspar2024-yeast").eval()
+    for member in model.networks:
+        member.take_motifs(read_log_odds("jaspar2024-yeast"))  # type: ignore[operator]
+        member.stem.known.cut.data.zero_()  # type: ignore[union-attr]  # so short designs hold no whole site
+    x = model.codec.encode(["ACGTACGTACGT", "TTTTACGTTTTT", "GGGGGGGGGGGG"])
+    alone = torch.stack([member(model.letters(x)) for member in model.networks])
+    model.center.zero_(), model.scale.fill_(1.0)
+    torch.testing.assert_close(model(x), alone)
+    calls = []
+    first = model.networks[0].motif_scores
+    for member in model.networks:
+        member.motif_scores = lambda letters: calls.append(1) or first(letters)  # type: ignore[assignment]
+    model(x)
+    assert len(calls) == 1
